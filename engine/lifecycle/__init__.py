@@ -1,0 +1,26 @@
+"""The life of ONE execution environment: Init, Invoke, reset, Shutdown.
+
+An *environment* is Lambda's notion: one function revision, one runtime process at a time, one invocation at a time, a
+/tmp that survives resets. Under it lies a *sandbox* (`engine.sandbox`), the OS container; in front of it lies a Runtime
+API server (`runtime_api`). This package joins the two and decides what each event means.
+
+It is cut in two, as everywhere in this engine:
+
+* `states` and `core` decide. `core.EnvironmentCore` is fed events (the runtime asked for `next`, it answered, it died,
+  a deadline passed) with the time as an argument, and calls the few verbs of `core.Actions` in return. It does no I/O,
+  reads no clock, logs nothing. Which event is legal in which phase is one table in `states`.
+* `environment.Environment` acts. It owns the sandbox, the Runtime API server, the output pipe and the one timer, turns
+  what they report into events for the core, and carries the actions out.
+
+The hard idea is who answers the caller, and when (AWS: "Lambda execution environment lifecycle"; facts §4):
+
+* The caller has its answer as soon as the runtime posted it. The environment is free only when the runtime asks for
+  `next` again; until then it is in `RESPONDED`, still on the clock of that invocation.
+* A failed Init is not the caller's answer. The environment becomes `BROKEN`, and the *next invocation* runs Init again
+  inside itself (`REINIT`, AWS's "suppressed init"), on the function's own time limit. Only that second failure is told.
+* Timeout and crash answer the caller at once, then the whole process tree is killed (`RESETTING`), then the environment
+  is `BROKEN`: the same sandbox, the same /tmp, no process. It counts as available; healthy ones are preferred to it.
+
+One timer per environment, not per invocation: it is armed once and, when it fires early because a later invocation
+moved the deadline, armed again for the rest. Back-to-back invocations therefore never touch a timer.
+"""

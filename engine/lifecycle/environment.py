@@ -1,0 +1,366 @@
+"""The shell around `EnvironmentCore`: sandbox, Runtime API server, output pipe and timer of one environment.
+
+Everything slow (making a sandbox, starting a process, killing a tree) runs in tasks that the engine owns, one after the
+other per environment (`_order`). Everything on the warm path is a plain call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+import anyio
+from runtime_api import Invocation as RuntimeInvocation
+from runtime_api import RuntimeFault, RuntimeServer
+
+from engine.dispatch.deployment import Deployment, EntrypointMissing
+from engine.errors import SandboxError
+from engine.lifecycle import failures
+from engine.lifecycle.core import EnvironmentCore
+from engine.lifecycle.failures import Failure
+from engine.lifecycle.output import OutputReader
+from engine.lifecycle.states import Event, Phase
+from engine.model.invocation import Invocation
+from engine.sandbox.api import Exit, Process, Sandbox, SandboxProvider, SpawnFailed
+from engine.telemetry import report
+
+if TYPE_CHECKING:
+    from engine.scheduler import Slot
+
+#: After the process ended, how long bytes that it sent may still be on their way while a grandchild of it holds the
+#: connection open. Without such a grandchild nothing waits: the kernel closes the connection with the process.
+SETTLE_S: Final = 0.02
+_STORY: Final = 64
+
+now = time.monotonic
+
+
+class Owner(Protocol):
+    """The dispatcher, as an environment sees it."""
+
+    def environment_available(self, environment: Environment, *, broken: bool) -> None:
+        """It can take an invocation."""
+        ...
+
+    def environment_refused(self, environment: Environment, reason: str) -> None:
+        """The host would not make it."""
+        ...
+
+    def environment_gone(self, environment: Environment) -> None:
+        """Nothing is left of it."""
+        ...
+
+    def run(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` in a task that the engine owns; its exceptions are reported and never lost."""
+        ...
+
+
+class Environment(EnvironmentCore):
+    """One execution environment. Implements `runtime_api.RuntimeHost`: its Runtime API server calls it.
+
+    Attributes:
+        id: unique within the engine; also the sandbox's id.
+        slot: the scheduler's record of it.
+        deployment: the function revision it runs.
+        log_stream: its log stream, kept over resets.
+        created: monotonic seconds.
+    """
+
+    __slots__ = (
+        "_current",
+        "_generation",
+        "_loop",
+        "_order",
+        "_output",
+        "_owner",
+        "_pending_exit",
+        "_process",
+        "_provider",
+        "_sandbox",
+        "_story",
+        "_timer",
+        "created",
+        "deployment",
+        "id",
+        "log_stream",
+        "server",
+        "slot",
+    )
+
+    def __init__(
+        self,
+        environment_id: str,
+        slot: Slot,
+        deployment: Deployment,
+        provider: SandboxProvider,
+        owner: Owner,
+        *,
+        init_timeout_s: float,
+    ) -> None:
+        super().__init__(timeout_s=deployment.function.timeout_s, init_timeout_s=init_timeout_s)
+        self.id = environment_id
+        self.slot = slot
+        self.deployment = deployment
+        self.log_stream = deployment.log_stream()
+        self.created = now()
+        self.server = RuntimeServer(self)
+        self._provider = provider
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._order = anyio.Lock()
+        self._generation = 0
+        self._sandbox: Sandbox | None = None
+        self._process: Process | None = None
+        self._output: OutputReader | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._pending_exit: Exit | None = None
+        self._current: Invocation | None = None
+        self._story: list[tuple[float, str]] = []
+
+    @property
+    def pid(self) -> int | None:
+        """The runtime's process id, None when there is no process."""
+        return self._process.pid if self._process is not None else None
+
+    # ---- from the Runtime API server -----------------------------------------------------------------------------------
+
+    def runtime_next(self) -> None:
+        """The runtime parked on `next`."""
+        self.next(now())
+
+    def runtime_response(self, invocation: RuntimeInvocation, body: bytes, content_type: bytes) -> None:
+        """The runtime answered."""
+        self.responded(now(), body)
+
+    def runtime_error(
+        self, invocation: RuntimeInvocation, body: bytes, error_type: str, xray_cause: bytes | None
+    ) -> None:
+        """The runtime reported that the handler failed."""
+        self.failed(now(), failures.posted(body, error_type))
+
+    def runtime_init_error(self, body: bytes, error_type: str) -> None:
+        """The runtime could not initialise."""
+        self.init_failed(now(), failures.posted(body, error_type))
+
+    def runtime_fault(self, invocation: RuntimeInvocation, fault: RuntimeFault) -> None:
+        """The runtime posted a response that cannot be used: too large, truncated, or of an unknown mode."""
+        whole = fault.body() if fault.error_type == "Function.ResponseSizeTooLarge" else None
+        self.failed(now(), Failure(fault.error_type, fault.message, "error", whole))
+
+    # ---- actions -------------------------------------------------------------------------------------------------------
+
+    def deliver(self, invocation: Invocation) -> None:
+        """Hand the event to the parked runtime, with its deadline on the wall clock."""
+        invocation.deadline_ms = int(time.time() * 1000 + (self.deadline - invocation.started) * 1000)
+        self.server.deliver(invocation)
+
+    def arm(self, deadline: float) -> None:
+        """(Re-)set the one timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(max(0.0, deadline - now()), self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self.tick(now())
+
+    def answer(self, invocation: Invocation) -> None:
+        """Tell the caller, once, and let the payloads go: the invocation itself stays in the logs for a while."""
+        invocation.answered = True
+        invocation.reply(invocation)
+        invocation.outcome = b""
+
+    def launch(self) -> None:
+        """Make the sandbox if need be and start the runtime."""
+        self._owner.run(self._launch)
+
+    def kill(self) -> None:
+        """Stop listening to the old process at once, then end its tree."""
+        self._disarm()
+        self.server.reset()
+        self._owner.run(self._kill)
+
+    def close(self) -> None:
+        """Destroy the sandbox."""
+        self._disarm()
+        self._owner.run(self._close)
+
+    def available(self, *, broken: bool) -> None:
+        """Tell the dispatcher."""
+        self._owner.environment_available(self, broken=broken)
+
+    def refused(self, reason: str) -> None:
+        """Tell the dispatcher."""
+        self._owner.environment_refused(self, reason)
+
+    def gone(self) -> None:
+        """Tell the dispatcher."""
+        self._owner.environment_gone(self)
+
+    # ---- the slow parts: tasks, one at a time per environment ----------------------------------------------------------
+
+    async def _launch(self) -> None:
+        async with self._order:
+            if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
+                return  # retired before it began
+            try:
+                sandbox = self._sandbox
+                if sandbox is None:
+                    sandbox = self._sandbox = await self._provider.acquire(self.id, self.deployment.limits)
+                    await self.server.listen(sandbox.listener)
+            except SandboxError as error:
+                if self.phase is Phase.INIT:
+                    self.unavailable(now(), str(error))
+                return
+            if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
+                return  # retired while the sandbox was being made; `close` is waiting for its turn
+            self.sandbox_made(now())
+            self._generation += 1
+            self._pending_exit = None
+            generation = self._generation
+            function = self.deployment.function
+            self.deployment.log.platform(
+                self.log_stream, report.init_start_line(function.runtime or "image", self.deployment.region)
+            )
+            failure: Failure | None = None
+            try:
+                spec = self.deployment.process(sandbox, self.log_stream)
+                process = await sandbox.spawn(spec, lambda exit_: self._process_ended(generation, exit_))
+            except EntrypointMissing as error:
+                failure = failures.invalid_entrypoint(str(error))
+            except SpawnFailed as error:
+                failure = failures.invalid_entrypoint(str(error))
+            except SandboxError as error:
+                failure = failures.sandbox_failed(str(error))
+            else:
+                self._process = process
+                self._output = OutputReader(self._loop, process.output, self._line)
+        if failure is not None and (self.phase is Phase.INIT or self.phase is Phase.REINIT):
+            self.exited(now(), failure)
+
+    async def _kill(self) -> None:
+        async with self._order:
+            self._generation += 1  # exits of the killed processes are no news
+            sandbox = self._sandbox
+            reason = None
+            if sandbox is not None:
+                try:
+                    await sandbox.kill()
+                except SandboxError as error:
+                    reason = str(error)
+            self._end_output()
+            self._process = None
+        if self.phase is Phase.CLOSING:
+            return
+        if reason is None:
+            self.killed(now())
+        else:
+            self.unavailable(now(), reason)
+
+    async def _close(self) -> None:
+        async with self._order:
+            self._generation += 1
+            await self.server.close()
+            if self._sandbox is not None:
+                try:
+                    await self._sandbox.close()
+                except SandboxError as error:
+                    self._note(f"sandbox not closed cleanly: {error}")
+            self._end_output()
+            self._process = self._sandbox = None
+        self.closed(now())
+
+    # ---- the process's end -----------------------------------------------------------------------------------------------
+
+    def _process_ended(self, generation: int, exit_: Exit) -> None:
+        """The process is dead, but what it sent before may not have been read yet: that comes first.
+
+        The kernel closed its connections with it, so once the server has seen them close, everything it sent has been
+        handled. Two turns of the loop let connections be accepted that it made just before.
+        """
+        if generation != self._generation:
+            return
+        self._pending_exit = exit_
+        self._loop.call_soon(lambda: self._loop.call_soon(self._settle, generation, now() + SETTLE_S))
+
+    def _settle(self, generation: int, until: float) -> None:
+        if generation != self._generation or self._pending_exit is None:
+            return
+        if self.server.connections() and now() < until:
+            self.server.on_idle = lambda: self._settle(generation, until)
+            self._loop.call_later(max(0.0, until - now()) + 0.001, self._settle, generation, until)
+            return
+        exit_, self._pending_exit = self._pending_exit, None
+        self.server.on_idle = None
+        if self._output is not None:
+            self._output.drain()
+        self._note(f"process ended: {exit_.describe()}")
+        self.exited(now(), failures.exited(exit_))
+
+    # ---- what is written down --------------------------------------------------------------------------------------------
+
+    def _line(self, text: str) -> None:
+        self.deployment.log.line(self.log_stream, self._current, text)
+
+    def note_start(self, invocation: Invocation) -> None:
+        """START."""
+        self._current = invocation
+        invocation.environment_id = self.id
+        if invocation.tail:
+            invocation.log = []
+        self.deployment.log.start(self.log_stream, invocation)
+
+    def note_end(self, invocation: Invocation) -> None:
+        """The last printed lines, then END and REPORT."""
+        if self._output is not None:
+            self._output.drain()
+        self._current = None
+        if self._sandbox is not None:
+            invocation.max_memory = self._sandbox.memory_peak()
+        invocation.payload = b""
+        self.deployment.log.end(self.log_stream, invocation)
+
+    def note_init(self, failure: Failure | None, seconds: float) -> None:
+        """INIT_REPORT when it failed; a good Init shows in the first REPORT."""
+        if self._output is not None:
+            self._output.drain()
+        if failure is not None:
+            phase = "init" if self.invocation is None else "invoke"
+            self.deployment.log.platform(
+                self.log_stream, report.init_report_line(seconds, phase, failure.status, failure.error_type)
+            )
+
+    def note_transition(self, event: Event, target: Phase) -> None:
+        """For the story."""
+        self._note(f"{event.name}: {self.phase.name} -> {target.name}")
+
+    def _note(self, text: str) -> None:
+        story = self._story
+        story.append((now(), text))
+        if len(story) > _STORY:
+            del story[: _STORY // 2]
+
+    def transitions(self) -> list[tuple[float, str]]:
+        """(monotonic seconds, what happened), oldest first; a bounded number of the newest."""
+        return list(self._story)
+
+    def story(self) -> str:
+        """The transitions as text, for error messages."""
+        return "\n".join(f"  {when - self.created:10.6f} s  {text}" for when, text in self._story)
+
+    def memory_peak(self) -> int | None:
+        """Peak memory in bytes, None when unknown."""
+        return self._sandbox.memory_peak() if self._sandbox is not None else None
+
+    def _end_output(self) -> None:
+        if self._output is not None:
+            self._output.close()
+            self._output = None
+
+    def _disarm(self) -> None:
+        self._armed_for = float("inf")
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

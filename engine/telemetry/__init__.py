@@ -1,0 +1,1 @@
+"""What a function and the platform said: log records, REPORT lines, stories."""
