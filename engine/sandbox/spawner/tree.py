@@ -1,0 +1,202 @@
+"""Ending all processes of a sandbox, whatever they did: setsid, double fork, SIGTERM ignored, forking as fast as they can.
+
+Two ways, by what marks the processes of the sandbox:
+
+**By user** (the engine is root, so each sandbox has a user id of its own). ``kill(-1)`` signals every process that the
+caller may signal, in one walk under the kernel's task list lock: a fork either finished before, then the child is on the
+list, or it sees the pending signal and fails. Nothing slips through, no /proc is read, and the cost does not grow with
+what else runs. The caller is a blank that makes itself the right sender::
+
+    real user   K  the sandbox's second id, which no process of it ever has
+    effective   N  the sandbox's user: the permission to signal exactly those processes
+    saved       0  to become root again for removing files
+
+A process of the sandbox cannot signal or trace the caller in turn: the kernel compares with the target's real and saved
+ids, which are K and 0.
+
+**By marker** (the engine is not root: all sandboxes share its user). A limit that no ordinary program uses, RLIMIT_RTTIME
+(CPU time without a blocking call under real-time scheduling), is set to a number of the sandbox's own. It is inherited
+by fork and kept over exec, setsid and a cleared environment, an unprivileged process can only lower it, and
+/proc/<pid>/limits shows it. A visible environment variable would do less and be seen by user code. (A program that is out
+to hide could lower the limit; but one that runs as the engine's own user could just as well kill the engine, which the
+mode's weaknesses say.) All are stopped first, until a scan finds nothing new, then killed, until a scan finds none.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import system
+
+_SIGKILL, _SIGSTOP, _SIGCONT = 9, 19, 18
+
+#: Bits of a marker that number the sandbox; the bits above are the engine's own, drawn at random at its start.
+MARKER_SANDBOX_BITS = 24
+_LIMIT_NAME = b"Max realtime timeout"
+
+
+class Group:
+    """Which processes are meant: those of a user, or those with a marker.
+
+    `user` and `sender` are N and K above. `mask` says which bits of the marker must match.
+    """
+
+    __slots__ = ("marker", "mask", "sender", "user")
+
+    def __init__(self, *, user: int = 0, sender: int = 0, marker: int = 0, mask: int = -1) -> None:
+        self.user = user
+        self.sender = sender
+        self.marker = marker
+        self.mask = mask
+
+    @classmethod
+    def parse(cls, text: bytes) -> Group:
+        """Read what `engine.sandbox.process` wrote: ``user:N:K`` or ``marker:M:MASK``."""
+        kind, first, second = text.split(b":")
+        if kind == b"user":
+            return cls(user=int(first), sender=int(second))
+        return cls(marker=int(first), mask=int(second))
+
+    def pids(self) -> list[int]:
+        """The living processes of the group, by a scan of /proc. Zombies are dead."""
+        found = []
+        for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is large
+            if name.isdigit() and self._holds(name):
+                found.append(int(name))
+        return found
+
+    def _holds(self, name: str) -> bool:
+        try:
+            status = _read(f"/proc/{name}/status")
+            state = status.partition(b"\nState:")[2].split(None, 1)[0]
+            if state in {b"Z", b"X"}:
+                return False
+            if self.user:
+                return self.user in map(int, status.partition(b"\nUid:")[2].split(b"\n", 1)[0].split())
+            value = _read(f"/proc/{name}/limits").partition(_LIMIT_NAME)[2].split(None, 1)[0]
+            return value.isdigit() and int(value) & self.mask == self.marker & self.mask
+        except (OSError, IndexError):  # it ended meanwhile
+            return False
+
+
+def kill(group: Group, seconds: float) -> list[int]:
+    """End every process of the group and wait until none is left. Returns the pids that remain after `seconds`."""
+    deadline = time.monotonic() + seconds
+    return _kill_user(group, deadline) if group.user else _kill_marked(group, deadline)
+
+
+def send(group: Group, signum: int) -> None:
+    """Send one signal to every process of the group."""
+    if group.user:
+        with _Sender(group):
+            _signal_all(signum)
+        return
+    seen: set[int] = set()
+    while fresh := [pid for pid in group.pids() if pid not in seen]:
+        for pid in fresh:
+            signal_one(pid, signum)
+        seen.update(fresh)
+
+
+class _Sender:
+    """A stretch of code in which kill(-1) reaches exactly the processes of one user."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+
+    def __enter__(self) -> None:
+        group = self._group
+        os.setgroups([])
+        os.setresuid(group.sender, group.user, 0)
+        # SAFETY: kill(-1) from a process that may signal others would end the whole machine. The kernel drops the
+        # effective capabilities with the effective root id, unless securebits forbid it: so look, each time.
+        if (
+            group.user < 1000
+            or group.sender < 1000
+            or os.getresuid() != (group.sender, group.user, 0)
+            or system.effective_capabilities() != 0
+        ):
+            raise PermissionError(1, f"kill(-1) as user {group.user} would not be confined to that user; refused")
+
+    def __exit__(self, *_: object) -> None:
+        os.seteuid(0)
+        os.setresuid(0, 0, 0)
+
+
+def _signal_all(signum: int) -> None:
+    """kill(-1). Linux answers 0 or an error regardless of whether the caller was allowed to signal anyone."""
+    try:
+        os.kill(-1, signum)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _user_has_processes(user: int) -> bool:
+    """Whether any process (zombies too) has this real user id: one walk in the kernel, no /proc."""
+    try:
+        os.getpriority(os.PRIO_USER, user)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _kill_user(group: Group, deadline: float) -> list[int]:
+    pause = 0.0002
+    with _Sender(group):
+        while _user_has_processes(group.user):
+            _signal_all(_SIGKILL)
+            time.sleep(pause)
+            if pause > 0.005:
+                # A zombie counts as long as nobody reaps it: look whether more than those are left.
+                left = group.pids()
+                if not left:
+                    break
+                if time.monotonic() > deadline:
+                    return left
+            pause = min(pause * 2, 0.02)
+    return []
+
+
+def _kill_marked(group: Group, deadline: float) -> list[int]:
+    send(group, _SIGSTOP)
+    pause = 0.0002
+    while left := group.pids():
+        if time.monotonic() > deadline:
+            return left
+        for pid in left:
+            signal_one(pid, _SIGKILL)
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+    return []
+
+
+def users_between(low: int, high: int) -> set[int]:
+    """User ids in ``range(low, high)`` that living processes have."""
+    users: set[int] = set()
+    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is large
+        if name.isdigit():
+            try:
+                status = _read(f"/proc/{name}/status")
+            except OSError:
+                continue
+            if status.partition(b"\nState:")[2].split(None, 1)[0] not in {b"Z", b"X"}:
+                ids = map(int, status.partition(b"\nUid:")[2].split(b"\n", 1)[0].split())
+                users.update(user for user in ids if low <= user < high)
+    return users
+
+
+def signal_one(pid: int, signum: int) -> None:
+    """Send a signal to one process; nothing when it has ended."""
+    try:
+        os.kill(pid, signum)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 65536)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,98 @@
+"""What crosses the sockets between engine, spawner and blanks. Imported by both sides; standard library only.
+
+Three conversations, each with its own little form:
+
+* engine to spawner, and back: *frames*, a fixed header and a payload; frames from the spawner may carry descriptors.
+* engine to blank: one *order*, a header and a payload; a payload too large for a socket buffer travels in a memory file
+  whose descriptor is passed instead.
+* blank to engine: one *answer*, bytes up to the end of the stream; none at all when the blank became a program.
+
+Lists of strings are joined by NUL, which no path, argument or environment entry can contain.
+"""
+
+from __future__ import annotations
+
+import struct
+
+# Engine to spawner.
+MORE = 1  #: make `number` more blanks
+OPEN = 2  #: a sandbox exists: make its folder, and end it when the engine is gone. Payload: Sandbox strings
+FORGET = 3  #: the sandbox `number` is closed
+
+# Spawner to engine.
+BLANK = 16  #: a blank is ready: `number` is its pid; carries its socket, the pipe's read end and (Linux) its pidfd
+EXIT = 17  #: the child with pid `number` ended; payload: EXIT_STATUS
+OPENED = 18  #: the answer to OPEN `number`; payload: ANSWER
+NO_BLANK = 19  #: a blank could not be made; `number` is the errno
+READY = 20  #: the spawner has started
+
+# Engine to blank.
+SPAWN = 32  #: become a program
+KILL = 33  #: end every process of a sandbox
+CLOSE = 34  #: end every process of a sandbox and remove its folder
+SIGNAL = 35  #: send one signal to every process of a sandbox
+SWEEP = 36  #: end and remove what an earlier engine left behind
+
+FRAME = struct.Struct("<IIBB")  #: bytes of payload, number, kind, descriptors
+ORDER = struct.Struct("<IB")  #: bytes of payload (0xFFFFFFFF: in the file passed along), kind
+ANSWER = struct.Struct("<ii")  #: errno (0: done), step (below); followed by a text
+EXIT_STATUS = struct.Struct("<iq")  #: exit code (negative: signal), peak resident memory in bytes
+
+IN_FILE = 0xFFFFFFFF
+#: Orders up to this many bytes go through the socket: they fit an empty socket buffer on every system.
+MAX_INLINE = 60_000 if struct.calcsize("P") == 8 else 4_000
+
+# Steps at which an order can fail.
+STEP_SETUP = 1  #: limits, user, folder
+STEP_CWD = 2  #: the working directory
+STEP_EXEC = 3  #: execve
+STEP_TREE = 4  #: processes that would not die; the text names them
+STEP_REMOVE = 5  #: removing files
+
+
+def join(*strings: bytes) -> bytes:
+    """Join strings that contain no NUL."""
+    return b"\0".join(strings)
+
+
+def split(payload: bytes) -> list[bytes]:
+    """The strings of `join`."""
+    return payload.split(b"\0")
+
+
+def frame(kind: int, number: int = 0, payload: bytes = b"", descriptors: int = 0) -> bytes:
+    """The bytes of a frame; `descriptors` says how many travel with it."""
+    return FRAME.pack(len(payload), number, kind, descriptors) + payload
+
+
+class FrameReader:
+    """Cuts a byte stream with descriptors into frames."""
+
+    __slots__ = ("_data", "_descriptors")
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._descriptors: list[int] = []
+
+    def feed(self, data: bytes, descriptors: list[int]) -> list[tuple[int, int, bytes, list[int]]]:
+        """Take in what arrived; return whole frames as (kind, number, payload, descriptors).
+
+        A descriptor arrives with the first byte of its frame at the earliest, so their order is enough to match them.
+        """
+        self._data += data
+        self._descriptors += descriptors
+        frames = []
+        while len(self._data) >= FRAME.size:
+            length, number, kind, count = FRAME.unpack_from(self._data)
+            end = FRAME.size + length
+            if len(self._data) < end or len(self._descriptors) < count:
+                break
+            frames.append((kind, number, bytes(self._data[FRAME.size : end]), self._descriptors[:count]))
+            del self._data[:end]
+            del self._descriptors[:count]
+        return frames
+
+    def abandon(self) -> list[int]:
+        """Descriptors that arrived but belong to no whole frame; the caller closes them."""
+        left, self._descriptors = self._descriptors, []
+        return left

@@ -1,0 +1,439 @@
+"""The engine's end of the spawner: starts it, keeps a few blanks at hand, hears of exits, notices when it is gone.
+
+Everything here runs on the event loop and never blocks it: sockets are non-blocking and watched with `add_reader`;
+starting and reaping the spawner, which the standard library only offers as blocking calls, go to a thread.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engine.errors import SandboxError
+from engine.sandbox.api import Exit
+
+from .spawner import wire
+
+#: Blanks kept ready. A burst larger than this costs a fork each (about 0.4 ms), made one after the other.
+BLANKS = 4
+
+_PROGRAM = Path(__file__).parent / "spawner" / "__main__.py"
+_STOP_SECONDS = 30.0
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+#: What the dynamic loader may need to start this very interpreter; nothing else of our environment is passed on.
+_KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
+
+class Answer(Exception):  # noqa: N818 - an outcome; whoever gave the order turns it into an error with words
+    """A blank could not carry out its order."""
+
+    def __init__(self, number: int, step: int, text: str) -> None:
+        super().__init__(number, step, text)
+        self.number = number
+        self.step = step
+        self.text = text
+
+
+class SpawnerGoneError(SandboxError):
+    """The spawner ended in the middle of something. The next use starts a new one."""
+
+
+class Blank:
+    """A forked child that waits for one order. Owned by whoever took it: `discard` or an order uses it up.
+
+    Attributes:
+        pid: its process id.
+        output: the read end of the pipe that is its stdout and stderr.
+        pidfd: a descriptor for the process, -1 where the system has none.
+    """
+
+    __slots__ = ("_socket", "output", "pid", "pidfd")
+
+    def __init__(self, pid: int, descriptors: list[int]) -> None:
+        self.pid = pid
+        self._socket = socket.socket(fileno=descriptors[0])
+        self._socket.setblocking(False)
+        self.output = descriptors[1]
+        self.pidfd = descriptors[2] if len(descriptors) > 2 else -1
+
+    async def order(self, kind: int, strings: Sequence[bytes]) -> bytes:
+        """Give the one order and wait for the end of the answer.
+
+        Returns the answer's bytes: none when the blank became a program (or was killed before it could).
+
+        Raises:
+            BrokenPipeError: the blank had ended; take another.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[bytes] = loop.create_future()
+        answer = b""
+
+        def readable() -> None:
+            nonlocal answer
+            try:
+                data = self._socket.recv(65536)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:  # it was killed with the order unread
+                data = b""
+            answer += data
+            if not data:
+                loop.remove_reader(number)
+                if not done.done():
+                    done.set_result(answer)
+
+        number = self._socket.fileno()
+        try:
+            self._send(kind, b"\0".join(strings))
+            loop.add_reader(number, readable)
+            return await done
+        finally:
+            loop.remove_reader(number)
+            self._socket.close()
+
+    def _send(self, kind: int, payload: bytes) -> None:
+        if len(payload) <= wire.MAX_INLINE:
+            data = wire.ORDER.pack(len(payload), kind) + payload
+            sent = self._socket.send(data)
+            if sent != len(data):
+                raise SandboxError(
+                    f"an order of {len(data)} bytes did not fit the empty socket of a blank ({sent} sent)"
+                )
+            return
+        descriptor = _memory_file(payload)
+        try:
+            socket.send_fds(self._socket, [wire.ORDER.pack(wire.IN_FILE, kind)], [descriptor])
+        finally:
+            os.close(descriptor)
+
+    def discard(self) -> None:
+        """Close everything; a blank without an order ends by itself."""
+        self._socket.close()
+        self.close_output()
+        self.close_pidfd()
+
+    def close_output(self) -> None:
+        """Close the pipe; for orders that are not programs."""
+        if self.output >= 0:
+            os.close(self.output)
+            self.output = -1
+
+    def close_pidfd(self) -> None:
+        """Close the pidfd."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+class SpawnerClient:
+    """One spawner at a time, started on first use and again after it died.
+
+    Args:
+        on_exit: called on the loop with (pid, exit, peak resident bytes) for each process that ended.
+        on_death: called on the loop when the spawner ended unexpectedly; all its processes are dead or dying.
+        inherit: descriptors that live as long as the spawner does (locks).
+    """
+
+    def __init__(
+        self,
+        *,
+        on_exit: Callable[[int, Exit, int], None],
+        on_death: Callable[[], None],
+        inherit: Sequence[int] = (),
+    ) -> None:
+        self.pid: int | None = None
+        """The running spawner's process id."""
+        self._on_exit = on_exit
+        self._on_death = on_death
+        self._inherit = tuple(inherit)
+        self._program: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._reader = wire.FrameReader()
+        self._unsent = b""
+        self._blanks: deque[Blank] = deque()
+        self._ordered = 0
+        self._takers: deque[asyncio.Future[Blank]] = deque()
+        self._requests: dict[int, asyncio.Future[bytes]] = {}
+        self._started: asyncio.Future[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a spawner is there to take orders."""
+        return self.pid is not None
+
+    async def start(self) -> None:
+        """Start the program and wait for its first word.
+
+        Raises:
+            SandboxError: it could not be started, or ended at once.
+        """
+        await self._bury()
+        if not sys.executable:
+            raise SandboxError("this Python does not know its own executable (sys.executable), so no spawner can start")
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        arguments = [sys.executable, "-I", "-S", str(_PROGRAM), str(theirs.fileno()), str(os.getpid())]
+        environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        try:
+            self._program = await asyncio.to_thread(
+                subprocess.Popen,
+                arguments,
+                env=environment,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), *self._inherit),
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise SandboxError(f"the spawner could not be started ({' '.join(arguments)}): {error}") from error
+        finally:
+            theirs.close()
+        loop = asyncio.get_running_loop()
+        self._control = ours
+        self._reader = wire.FrameReader()
+        self._unsent = b""
+        self._started = loop.create_future()
+        loop.add_reader(ours.fileno(), self._readable)
+        await self._started
+        self._order_blanks()
+
+    async def take(self) -> Blank:
+        """A blank: a ready one, or the next that the spawner makes.
+
+        Raises:
+            SandboxError: the host refused to fork, or the spawner is not there.
+        """
+        if self._blanks:
+            return self._blanks.popleft()
+        if not self.running:
+            raise SpawnerGoneError("the spawner is not running")
+        taker: asyncio.Future[Blank] = asyncio.get_running_loop().create_future()
+        self._takers.append(taker)
+        self._order_blanks()
+        try:
+            return await taker
+        except asyncio.CancelledError:
+            if taker.done() and not taker.cancelled() and taker.exception() is None:
+                self._blanks.append(taker.result())
+            elif taker in self._takers:
+                self._takers.remove(taker)
+            raise
+
+    def replenish(self) -> None:
+        """Order what was taken. Called when the process started with the last blank runs: forking earlier would
+        compete with it for the processor."""
+        if self.running:
+            self._order_blanks()
+
+    async def work(self, kind: int, strings: Sequence[bytes]) -> None:
+        """Have a blank do some work.
+
+        Raises:
+            Answer: it failed.
+            SpawnerGoneError: the blank ended without an answer.
+        """
+        while True:
+            blank = await self.take()
+            try:
+                blank.close_output()
+                answer = await blank.order(kind, strings)
+            except BrokenPipeError:
+                continue
+            finally:
+                blank.close_pidfd()
+                self.replenish()
+            break
+        if not answer:
+            raise SpawnerGoneError(f"process {blank.pid} of the spawner ended in the middle of its work")
+        check(answer)
+
+    async def open_sandbox(self, number: int, group: bytes, folder: bytes, user: bytes) -> None:
+        """Make a sandbox's folder and have the sandbox ended when the engine is gone.
+
+        Raises:
+            Answer: the folder could not be made.
+        """
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._requests[number] = answer
+        try:
+            self._send(wire.frame(wire.OPEN, number, wire.join(group, folder, user)))
+            check(await answer)
+        finally:
+            del self._requests[number]
+
+    def forget_sandbox(self, number: int) -> None:
+        """The sandbox is closed; nothing of it is left to end."""
+        if self.running:
+            self._send(wire.frame(wire.FORGET, number))
+
+    async def stop(self) -> None:
+        """Let the spawner end what is left and exit, and wait for that."""
+        self._hang_up()
+        await self._bury()
+
+    def _send(self, data: bytes) -> None:
+        if self._control is None:
+            raise SpawnerGoneError("the spawner is not running")
+        if self._unsent:
+            self._unsent += data
+            return
+        self._unsent = data
+        self._writable()
+
+    def _writable(self) -> None:
+        control = self._control
+        if control is None:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            self._unsent = self._unsent[control.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # gone: the reader finds out and tells everybody
+            self._unsent = b""
+        if self._unsent:
+            loop.add_writer(control.fileno(), self._writable)
+        else:
+            loop.remove_writer(control.fileno())
+
+    def _order_blanks(self) -> None:
+        missing = BLANKS + len(self._takers) - len(self._blanks) - self._ordered
+        if missing > 0:
+            self._ordered += missing
+            self._send(wire.frame(wire.MORE, missing))
+
+    def _readable(self) -> None:
+        control = self._control
+        assert control is not None
+        try:
+            data, ancillary, _, _ = control.recvmsg(65536, socket.CMSG_SPACE(16 * 4), _CLOEXEC)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data, ancillary = b"", []
+        if not data:
+            self._died()
+            return
+        descriptors = array.array("i")
+        for _, _, rights in ancillary:
+            descriptors.frombytes(rights[: len(rights) - len(rights) % 4])
+        for kind, number, payload, passed in self._reader.feed(data, list(descriptors)):
+            self._event(kind, number, payload, passed)
+
+    def _event(self, kind: int, number: int, payload: bytes, descriptors: list[int]) -> None:
+        if kind == wire.BLANK:
+            self._ordered -= 1
+            self._offer(Blank(number, descriptors))
+        elif kind == wire.EXIT:
+            code, peak = wire.EXIT_STATUS.unpack(payload)
+            self._remove_dead_blank(number)
+            self._on_exit(number, Exit(code) if code >= 0 else Exit(None, -code), peak)
+        elif kind == wire.OPENED:
+            request = self._requests.get(number)
+            if request is not None and not request.done():
+                request.set_result(payload)
+        elif kind == wire.NO_BLANK:
+            self._ordered -= 1
+            error = SandboxError(f"the host refused to fork a process for a sandbox: {os.strerror(number)}")
+            self._fail_takers(error, at_most=1)
+        elif kind == wire.READY:
+            self.pid = number
+            if self._started is not None and not self._started.done():
+                self._started.set_result(None)
+
+    def _offer(self, blank: Blank) -> None:
+        while self._takers:
+            taker = self._takers.popleft()
+            if not taker.done():
+                taker.set_result(blank)
+                return
+        self._blanks.append(blank)
+
+    def _remove_dead_blank(self, pid: int) -> None:
+        for blank in self._blanks:
+            if blank.pid == pid:
+                self._blanks.remove(blank)
+                blank.discard()
+                self._order_blanks()
+                return
+
+    def _fail_takers(self, error: SandboxError, at_most: int | None = None) -> None:
+        failed = 0
+        while self._takers and failed != at_most:
+            taker = self._takers.popleft()
+            if not taker.done():
+                taker.set_exception(error)
+                failed += 1
+
+    def _died(self) -> None:
+        """The spawner is gone although nobody asked: its processes die with it."""
+        self._hang_up()
+        self._on_death()
+
+    def _hang_up(self) -> None:
+        control, self._control = self._control, None
+        self.pid = None
+        if control is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(control.fileno())
+        loop.remove_writer(control.fileno())
+        control.close()
+        for descriptor in self._reader.abandon():
+            os.close(descriptor)
+        while self._blanks:
+            self._blanks.popleft().discard()
+        self._ordered = 0
+        error = SpawnerGoneError("the spawner ended")
+        self._fail_takers(error)
+        for request in self._requests.values():
+            if not request.done():
+                request.set_exception(error)
+        if self._started is not None and not self._started.done():
+            self._started.set_exception(SandboxError("the spawner ended before it was ready; its stderr says why"))
+
+    async def _bury(self) -> None:
+        """Reap the program's process."""
+        program, self._program = self._program, None
+        if program is not None:
+            try:
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await asyncio.to_thread(program.wait)
+            except TimeoutError:
+                program.kill()
+                await asyncio.to_thread(program.wait)
+
+
+def check(answer: bytes) -> None:
+    """Read an answer.
+
+    Raises:
+        Answer: when it is not the one that says done.
+    """
+    number, step = wire.ANSWER.unpack_from(answer)
+    if number:
+        raise Answer(number, step, os.fsdecode(answer[wire.ANSWER.size :]))
+
+
+def _memory_file(payload: bytes) -> int:
+    """A descriptor of a file in memory (elsewhere: an unnamed temporary file) with this content."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("order")
+    else:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            descriptor = os.dup(file.fileno())
+    os.set_blocking(descriptor, False)  # memory does not block; this says so to whoever watches for blocking calls
+    view = memoryview(payload)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    return descriptor
