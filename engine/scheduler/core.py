@@ -1,0 +1,574 @@
+"""The scheduler's decisions. No I/O, no clock, no logging: time is an argument, effects are calls.
+
+`submit` with a ready environment and `ready` without waiters are the hot path: they touch counters and list links only,
+allocate nothing, and make one call into the shell. Everything else is a cold start, or trouble, and is written for
+reading: it changes the books, calls :meth:`Room.settle <engine.scheduler.room.Room.settle>`, then serves whoever waits.
+
+Effects are calls rather than a returned list of commands, because that measured cheaper (``benchmarks/scheduler.py``).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from math import inf
+from typing import Generic
+
+from .check import check, check_step
+from .concurrency import Concurrency
+from .room import Room
+from .state import (
+    BUSY,
+    GONE,
+    READY,
+    RETIRING,
+    STARTING,
+    STATE_NAMES,
+    Effects,
+    I,
+    IllegalTransition,
+    Limit,
+    Pool,
+    RetireReason,
+    Slot,
+    Waiter,
+    unlink,
+)
+from .stats import SchedulerStats, stats
+
+
+class Scheduler(Generic[I]):
+    """Who gets the next invocation. See the package's prose for the rules.
+
+    Every method takes `now`, monotonic seconds, which must not run backwards from call to call.
+
+    Attributes:
+        launches, evictions, expirations: environments launched; retired for room; retired for idleness.
+        throttles: invocations refused, for whatever reason.
+    """
+
+    __slots__ = (
+        "_alert",
+        "_concurrency",
+        "_deadlines",
+        "_effects",
+        "_idle",
+        "_idle_watched",
+        "_room",
+        "_serving",
+        "_slots",
+        "_start",
+        "_turn_at",
+        "_turn_of",
+        "_wake_at",
+        "evictions",
+        "expirations",
+        "keep_alive_s",
+        "launches",
+        "throttles",
+        "turn_s",
+        "wait_limit_s",
+    )
+
+    def __init__(
+        self,
+        effects: Effects[I],
+        *,
+        memory_mb: int,
+        account_concurrency: int = 1000,
+        keep_alive_s: float = 600.0,
+        wait_limit_s: float = 2.0,
+        max_environments: int | None = None,
+    ) -> None:
+        """Make a scheduler for one host.
+
+        Args:
+            effects: what carries the decisions out.
+            memory_mb: the host's budget, in MB, for the sum of MemorySize of all environments.
+            account_concurrency: invocations in flight at once, over all functions.
+            keep_alive_s: an environment idle for so long is retired; ``math.inf`` for never.
+            wait_limit_s: an invocation waits at most so long for room, then is refused.
+            max_environments: most environments at once, None for as many as memory permits.
+
+        Raises:
+            ValueError: a limit that makes no sense; the message names it.
+        """
+        if keep_alive_s < 0 or wait_limit_s < 0:
+            raise ValueError(
+                f"keep_alive_s ({keep_alive_s}) and wait_limit_s ({wait_limit_s}) are seconds and must not be negative"
+            )
+        self._effects = effects
+        self._start = effects.start
+        self._room: Room[I] = Room(memory_mb, max_environments)
+        self._concurrency: Concurrency[I] = Concurrency(account_concurrency)
+        self.keep_alive_s = keep_alive_s
+        self.wait_limit_s = wait_limit_s
+        self.turn_s = wait_limit_s / 4
+        # The sentinel of the circular list of READY slots: `newer` is the least recently used one, `older` the most.
+        self._idle: Slot[I] = Slot(Pool("", 0, Limit(0, "ConcurrentInvocationLimitExceeded")))
+        self._deadlines: OrderedDict[int, Waiter[I]] = OrderedDict()  # waiters that are not late, soonest first
+        self._slots: dict[Slot[I], None] = {}  # every environment that is not GONE
+        self._serving = False
+        self._wake_at = inf
+        self._idle_watched = False  # a wake-up is asked for that comes no later than the first idle expiry
+        self._alert = True  # `ready` must look up: somebody wants room, or idle environments are unwatched
+        self._turn_of: Pool[I] | None = None  # the pool that holds the others back, and until when
+        self._turn_at = inf
+        self.launches = self.evictions = self.expirations = self.throttles = 0
+
+    # ------------------------------------------------------------------------------------------------ the hot path
+
+    def submit(self, now: float, pool: Pool[I], invocation: I) -> None:
+        """Accept or refuse an invocation: `start` it, let it wait (and perhaps `launch`), or `refuse` it."""
+        limit = pool.limit
+        in_flight = limit.in_flight
+        if in_flight >= limit.ceiling:
+            self.throttles += 1
+            self._effects.refuse(invocation, limit.reason)
+            return
+        slot = pool.top
+        if slot is None:
+            self._wait(now, pool, invocation)
+            return
+        limit.in_flight = in_flight + 1
+        pool.busy += 1
+        pool.top = below = slot.below
+        if below is None:
+            pool.bottom = None
+        else:
+            below.above = None
+        older = slot.older
+        newer = slot.newer
+        older.newer = newer
+        newer.older = older
+        slot.state = BUSY
+        self._start(slot, invocation)
+
+    def ready(self, now: float, slot: Slot[I], broken: bool = False) -> None:
+        """An environment finished its init, or its invocation is over and it is back: idle, or on to the next waiter.
+
+        Args:
+            now: seconds.
+            slot: STARTING or BUSY.
+            broken: it needs a re-init inside its next invocation; healthy ones are preferred.
+
+        Raises:
+            IllegalTransition: the slot is in another state.
+        """
+        pool = slot.pool
+        if slot.state == BUSY:
+            pool.limit.in_flight -= 1
+            pool.busy -= 1
+        else:
+            self._started(now, slot)
+        if broken or pool.waiters or pool.closed:
+            self._ready_otherwise(now, slot, broken)
+            return
+        slot.state = READY
+        slot.ready_since = now
+        slot.above = None
+        slot.below = below = pool.top
+        if below is None:
+            pool.bottom = slot
+        else:
+            below.above = slot
+        pool.top = slot
+        slot.newer = idle = self._idle
+        slot.older = newest = idle.older
+        newest.newer = slot
+        idle.older = slot
+        if self._alert:
+            self._look_up(now)
+
+    # ------------------------------------------------------------------------------------------------ pools and limits
+
+    def open_pool(self, function: str, memory_mb: int) -> Pool[I]:
+        """Make the pool of one function revision, whose environments take `memory_mb` MB each.
+
+        Raises:
+            ValueError: `memory_mb` is not positive.
+        """
+        if memory_mb <= 0:
+            raise ValueError(f"memory_mb of a pool of {function!r} must be positive, not {memory_mb}")
+        record = self._concurrency.function(function)
+        pool: Pool[I] = Pool(function, memory_mb, record.limit)
+        record.pools[pool] = None
+        return pool
+
+    def close_pool(self, now: float, pool: Pool[I]) -> list[I]:
+        """The revision is superseded or deleted: idle environments retire now, busy and starting ones when done.
+
+        Returns:
+            The invocations that waited, oldest first. The scheduler has forgotten them; submit them to the new pool
+            (their wait starts anew) or answer them.
+        """
+        orphans = self._close(pool, "stale")
+        self._serve(now)
+        return orphans
+
+    def shutdown(self) -> list[I]:
+        """Close every pool, for "shutdown"; returns all invocations that waited. Busy environments finish first."""
+        return [orphan for pool in list(self.pools()) for orphan in self._close(pool, "shutdown")]
+
+    def reserve(self, function: str, limit: int | None) -> None:
+        """Set the function's reserved concurrency: 0 throttles all of it, None lifts the reservation.
+
+        What is in flight is left alone, and counts under the new limit. Raises ValueError when negative.
+        """
+        self._concurrency.reserve(function, limit)
+
+    def pools(self) -> Iterator[Pool[I]]:
+        """Every pool that is open or still has environments, functions in order of appearance."""
+        for function in self._concurrency.functions.values():
+            yield from function.pools
+
+    # ------------------------------------------------------------------------------------------------ events
+
+    def withdraw(self, now: float, pool: Pool[I], invocation: I) -> bool:
+        """The caller hung up: True when the invocation still waited and is now forgotten, False when it has started."""
+        waiter = pool.waiters.get(id(invocation)) if pool.waiters else None
+        if waiter is None:
+            return False
+        self._leave(waiter)
+        self._room.settle(pool)
+        self._serve(now)
+        return True
+
+    def gone(self, now: float, slot: Slot[I]) -> None:
+        """The environment has ended, for whatever reason, and its memory is free. An invocation on it is the shell's.
+
+        Its pool's waiters remain and get another environment, except that a late one, which this environment was
+        starting for, is refused.
+
+        Raises:
+            IllegalTransition: it was gone already.
+        """
+        pool = slot.pool
+        was_starting = slot.state == STARTING
+        self._bury(slot)
+        refused: I | None = None
+        if was_starting and pool.late:
+            refused = self._leave_first(pool)
+            self._room.settle(pool)
+        if refused is not None:
+            self._refuse_late(refused)
+        self._serve(now)
+
+    def launch_failed(self, now: float, slot: Slot[I]) -> I | None:
+        """The host could not make this STARTING environment: `gone`, and the shell is to fail the oldest waiter.
+
+        That costs each failure one invocation, so a function that cannot start does not relaunch for ever.
+
+        Returns:
+            The invocation, forgotten by the scheduler, or None when nobody waits any more.
+
+        Raises:
+            IllegalTransition: the slot is not STARTING.
+        """
+        if slot.state != STARTING:
+            raise IllegalTransition(f"launch_failed for {slot!r}: only a STARTING environment can fail to launch")
+        pool = slot.pool
+        self._bury(slot)
+        failed: I | None = None
+        if pool.waiters:
+            failed = self._leave_first(pool)
+            self._room.settle(pool)
+        self._serve(now)
+        return failed
+
+    def advance(self, now: float) -> float | None:
+        """Do what is due: refuse waiters past their limit, retire environments idle too long, pass the turn on.
+
+        Returns:
+            When to be called next (seconds), None for not at all. :meth:`Effects.wake` may bring that forward.
+        """
+        self._wake_at = -inf  # what is wanted below is in the answer: no calls to effects.wake
+        deadlines = self._deadlines
+        while deadlines:
+            waiter = next(iter(deadlines.values()))
+            if waiter.deadline > now:
+                break
+            pool = waiter.pool
+            if pool.late < pool.starting:
+                pool.late += 1
+                waiter.late = True
+                del deadlines[id(waiter.invocation)]
+            else:
+                self._leave(waiter)
+                self._room.settle(pool)
+                self._refuse_late(waiter.invocation)
+        idle = self._idle
+        while (oldest := idle.newer) is not idle and oldest.ready_since + self.keep_alive_s <= now:
+            self.expirations += 1
+            self._retire(oldest, "keep-alive")
+        if self._turn_at <= now:
+            self._pass_turn()
+        self._serve(now)
+        self._wake_at = self._next_due()
+        return None if self._wake_at == inf else self._wake_at
+
+    # ------------------------------------------------------------------------------------------------ for the curious
+
+    def stats(self) -> SchedulerStats:
+        """Environments by state, memory used, invocations waiting. O(pools)."""
+        return stats(self)
+
+    def check(self) -> None:
+        """Compare every index with every other; raises InvariantViolation. O(everything): for tests."""
+        check(self)
+
+    def check_step(self, pool: Pool[I]) -> None:
+        """The O(1) part of :meth:`check`: the host's totals and this pool's counters."""
+        check_step(self, pool)
+
+    def story(self, subject: object) -> str:
+        """The last transitions of a slot or pool, one per line; "" here: see ``engine.scheduler.story``."""
+        return ""
+
+    # ------------------------------------------------------------------------------------------------ the cold path
+
+    def _close(self, pool: Pool[I], reason: RetireReason) -> list[I]:
+        orphans: list[I] = []
+        if pool.closed is None:
+            pool.closed = reason
+            while pool.waiters:
+                orphans.append(self._leave_first(pool))
+            self._room.settle(pool)
+            if not pool.held:
+                self._concurrency.drop_pool(pool)
+            while pool.top is not None:
+                self._retire(pool.top, reason)
+        return orphans
+
+    def _wait(self, now: float, pool: Pool[I], invocation: I) -> None:
+        if pool.closed is not None:
+            raise IllegalTransition(f"submit to {pool!r}: its revision is superseded; resolve the function again")
+        room = self._room
+        if pool.memory_mb > room.memory_mb:
+            self.throttles += 1
+            self._effects.refuse(invocation, "ConcurrentInvocationLimitExceeded")
+            return
+        key = id(invocation)
+        if pool.waiters is None:
+            pool.waiters = OrderedDict()
+        if key in pool.waiters or key in self._deadlines:
+            raise IllegalTransition(f"submit of {invocation!r} to {pool!r}: it is waiting already")
+        pool.limit.in_flight += 1
+        waiter = Waiter(invocation, pool, now + self.wait_limit_s)
+        pool.waiters[key] = self._deadlines[key] = waiter
+        room.settle(pool)
+        self._want(waiter.deadline)
+        self._serve(now)
+
+    def _started(self, now: float, slot: Slot[I]) -> None:
+        if slot.state != STARTING:
+            raise IllegalTransition(f"ready for {slot!r}: only a STARTING or BUSY environment can become ready")
+        slot.since = now
+        slot.pool.starting -= 1
+
+    def _ready_otherwise(self, now: float, slot: Slot[I], broken: bool) -> None:
+        """What `ready` leaves over: the pool has waiters, or is closed, or the environment is broken."""
+        pool = slot.pool
+        room = self._room
+        slot.state = READY  # in no list yet; re-linked or moved on below, before any effect
+        slot.ready_since = now
+        if pool.closed is not None:
+            self._retire_unlinked(slot, pool.closed)
+        elif not pool.waiters:
+            self._link_at_bottom(slot)
+            if self._alert:
+                self._look_up(now)
+            return
+        elif self._gives_way(now, slot):
+            self.evictions += 1
+            self._retire_unlinked(slot, "evicted")
+        else:
+            slot.state = BUSY
+            pool.busy += 1
+            invocation = self._hand_over_first(pool)
+            room.settle(pool)
+            self._start(slot, invocation)
+            if self._alert:
+                self._look_up(now)
+            return
+        self._serve(now)
+
+    def _gives_way(self, now: float, slot: Slot[I]) -> bool:
+        """Whether a pool with waiters of its own must give this environment up for a pool that has less."""
+        room = self._room
+        pool = slot.pool
+        if not room.lean or now < slot.since + self.turn_s or not room.is_rich(pool):
+            return False
+        first = room.claimant()
+        return first is not None and first.ring is room.lean
+
+    def _look_up(self, now: float) -> None:
+        idle = self._idle
+        if not self._idle_watched and idle.newer is not idle:
+            self._idle_watched = True
+            self._want(idle.newer.ready_since + self.keep_alive_s)
+        self._serve(now)
+        self._alert = bool(self._room.lean or self._room.rich) or not self._idle_watched
+
+    def _serve(self, now: float) -> None:
+        """Launch, promise and evict until nobody wants room or the pool whose turn it is must wait for some."""
+        room = self._room
+        if self._serving or not (room.lean or room.rich or room.promises):
+            return  # a call from within an effect: the loop below, further up the stack, sees the change
+        self._serving = True
+        try:
+            while True:
+                pool = room.launchable()
+                if pool is not None:
+                    self._launch(pool)
+                    continue
+                pool = room.claimant()
+                if pool is None:
+                    break
+                if room.promise(pool):
+                    if self._turn_of is pool:
+                        self._end_turn()
+                    continue
+                oldest = self._evictable(now, pool)
+                if oldest is None:
+                    self._hold_back(now, pool)
+                    break
+                self.evictions += 1
+                self._retire(oldest, "evicted")
+        finally:
+            self._serving = False
+        if self._turn_of is not None and self._turn_of.ring is None:
+            self._end_turn()
+        self._alert = bool(room.lean or room.rich) or not self._idle_watched
+
+    def _launch(self, pool: Pool[I]) -> None:
+        slot: Slot[I] = Slot(pool)
+        self._room.launched(pool)
+        self._slots[slot] = None
+        self.launches += 1
+        self._effects.launch(slot)
+
+    def _evictable(self, now: float, pool: Pool[I]) -> Slot[I] | None:
+        """The least recently used idle environment, if this pool may have its room."""
+        oldest = self._idle.newer
+        if oldest is self._idle:
+            return None
+        if pool.ring is self._room.rich and now < oldest.ready_since + self.turn_s:
+            return None  # used just now, and wanted by one that has more than its share
+        return oldest
+
+    def _hold_back(self, now: float, pool: Pool[I]) -> None:
+        """It is this pool's turn and there is not room enough yet: the others wait, but not for longer than a turn."""
+        room = self._room
+        if pool.ring is room.rich and self._idle.newer is not self._idle:
+            self._want(self._idle.newer.ready_since + self.turn_s)
+        if self._turn_of is not pool and len(room.lean) + len(room.rich) > 1:
+            self._turn_of = pool
+            self._turn_at = now + self.turn_s
+            self._want(self._turn_at)
+
+    def _end_turn(self) -> None:
+        self._turn_of = None
+        self._turn_at = inf
+
+    def _pass_turn(self) -> None:
+        """The pool held the others back for a whole turn: whoever fits into what there is goes ahead, once around."""
+        room = self._room
+        pool = self._turn_of
+        self._end_turn()
+        if pool is not None and pool.ring is not None:
+            pool.ring.move_to_end(pool)
+        for other in [*room.lean, *room.rich]:
+            room.promise(other)
+
+    def _retire(self, slot: Slot[I], reason: RetireReason) -> None:
+        unlink(slot)
+        self._retire_unlinked(slot, reason)
+
+    def _retire_unlinked(self, slot: Slot[I], reason: RetireReason) -> None:
+        slot.state = RETIRING
+        self._room.retired(slot.pool)
+        self._effects.retire(slot, reason)
+
+    def _bury(self, slot: Slot[I]) -> None:
+        """GONE: out of every list and every count."""
+        state = slot.state
+        pool = slot.pool
+        if state == READY:
+            unlink(slot)
+        elif state == BUSY:
+            pool.busy -= 1
+            pool.limit.in_flight -= 1
+        elif state == STARTING:
+            pool.starting -= 1
+        elif state != RETIRING:
+            raise IllegalTransition(f"gone for {slot!r}: it is {STATE_NAMES[state]} already")
+        slot.state = GONE
+        del self._slots[slot]
+        self._room.left(pool, was_retiring=state == RETIRING)
+        if pool.closed is not None and not pool.held:
+            self._concurrency.drop_pool(pool)
+
+    def _link_at_bottom(self, slot: Slot[I]) -> None:
+        pool = slot.pool
+        slot.below = None
+        slot.above = above = pool.bottom
+        if above is None:
+            pool.top = slot
+        else:
+            above.below = slot
+        pool.bottom = slot
+        idle = self._idle
+        slot.newer = idle
+        slot.older = idle.older
+        idle.older.newer = slot
+        idle.older = slot
+
+    def _leave(self, waiter: Waiter[I]) -> None:
+        """A waiter goes without having been started."""
+        pool = waiter.pool
+        key = id(waiter.invocation)
+        if pool.waiters:
+            del pool.waiters[key]
+        if waiter.late:
+            pool.late -= 1
+        else:
+            del self._deadlines[key]
+        pool.limit.in_flight -= 1
+
+    def _leave_first(self, pool: Pool[I]) -> I:
+        invocation = self._hand_over_first(pool)
+        pool.limit.in_flight -= 1
+        return invocation
+
+    def _hand_over_first(self, pool: Pool[I]) -> I:
+        """Take the oldest waiter out; it stays counted as in flight."""
+        assert pool.waiters
+        key, waiter = pool.waiters.popitem(last=False)
+        if waiter.late:
+            pool.late -= 1
+        else:
+            del self._deadlines[key]
+        return waiter.invocation
+
+    def _refuse_late(self, invocation: I) -> None:
+        self.throttles += 1
+        self._effects.refuse(invocation, "ConcurrentInvocationLimitExceeded")
+
+    def _want(self, at: float) -> None:
+        if at < self._wake_at:
+            self._wake_at = at
+            self._effects.wake(at)
+
+    def _next_due(self) -> float:
+        due = self._turn_at
+        if self._deadlines:
+            due = min(due, next(iter(self._deadlines.values())).deadline)
+        oldest = self._idle.newer
+        self._idle_watched = oldest is not self._idle
+        if self._idle_watched:
+            due = min(due, oldest.ready_since + self.keep_alive_s)
+            if self._room.rich:
+                due = min(due, oldest.ready_since + self.turn_s)
+        self._alert = bool(self._room.lean or self._room.rich) or not self._idle_watched
+        return due

@@ -1,0 +1,222 @@
+"""The scheduler's records: slots, pools, waiters, limits, and the effects it has on the world.
+
+Plain mutable objects with ``__slots__``; states are small ints because they are compared on every invocation. Who may
+change them: only :class:`engine.scheduler.core.Scheduler` and its :class:`engine.scheduler.room.Room`. The shell reads
+them, and owns two fields: :attr:`Slot.environment` and :attr:`Pool.data`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+
+I = TypeVar("I")  # noqa: E741  # the shell's invocation object: opaque here, compared by identity
+I_contra = TypeVar("I_contra", contravariant=True)
+
+STARTING: Final = 0
+"""Launched, not yet ready: counted against memory, waited for by the first waiters of its pool."""
+READY: Final = 1
+"""Idle: on its pool's stack and in the list of idle environments. The only state in which it may be retired."""
+BUSY: Final = 2
+"""Has exactly one invocation. In no list: only the shell holds it."""
+RETIRING: Final = 3
+"""The shell was told to end it. Its memory is not free before :meth:`Scheduler.gone`."""
+GONE: Final = 4
+"""Ended; the record is dead."""
+
+STATE_NAMES: Final = ("STARTING", "READY", "BUSY", "RETIRING", "GONE")
+
+RetireReason = Literal["keep-alive", "evicted", "stale", "shutdown"]
+Refusal = Literal["ConcurrentInvocationLimitExceeded", "ReservedFunctionConcurrentInvocationLimitExceeded"]
+"""The two of AWS's throttle reasons that a scheduler gives: a subset of ``engine.errors.ThrottleReason``."""
+
+
+class Effects(Protocol[I_contra]):
+    """What the scheduler does to the world: plain calls, made after its own books are straight.
+
+    Each may call back into the scheduler at once (a launch that fails on the spot may call ``launch_failed``), except
+    :meth:`wake`. None may raise: a decision, once told, is made.
+    """
+
+    def start(self, slot: Slot[Any], invocation: I_contra, /) -> None:
+        """Hand the invocation to this environment, which is ready and now BUSY."""
+        ...
+
+    def launch(self, slot: Slot[Any], /) -> None:
+        """Make a new environment for ``slot.pool``; later ``ready``, ``gone`` or ``launch_failed``."""
+        ...
+
+    def retire(self, slot: Slot[Any], reason: RetireReason, /) -> None:
+        """End this environment, which has no invocation; ``gone`` when its memory is free."""
+        ...
+
+    def refuse(self, invocation: I_contra, reason: Refusal, /) -> None:
+        """Answer the invocation with 429 and this Reason. The scheduler has forgotten it."""
+        ...
+
+    def wake(self, at: float, /) -> None:
+        """Call ``advance`` at time `at` (seconds): earlier than promised so far. Must not call back."""
+        ...
+
+
+class IllegalTransition(RuntimeError):  # noqa: N818  # named after what happened, as dask's InvalidTransition is
+    """The shell reported something that cannot happen to a slot in its state, or used a closed pool."""
+
+
+class InvariantViolation(AssertionError):  # noqa: N818  # named after what happened
+    """The scheduler's books contradict each other: a bug here. The message names the slot or pool, and its story."""
+
+
+class Limit:
+    """How many invocations may be in flight (waiting or running) at once, and the reason to refuse one more."""
+
+    __slots__ = ("ceiling", "in_flight", "reason")
+
+    def __init__(self, ceiling: int, reason: Refusal) -> None:
+        self.ceiling = ceiling
+        self.in_flight = 0
+        self.reason: Refusal = reason
+
+
+class Slot(Generic[I]):
+    """The scheduler's record of one environment. Not to be confused with the environment itself, which does the work.
+
+    Attributes:
+        pool: the function revision that it serves, for life.
+        state: STARTING, READY, BUSY, RETIRING or GONE.
+        environment: whatever the shell keeps here; never looked at.
+        ready_since: when it last became idle (seconds); meaningful while READY.
+        since: when it first became ready; -1.0 before.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "above",
+        "below",
+        "environment",
+        "newer",
+        "older",
+        "pool",
+        "ready_since",
+        "since",
+        "state",
+    )
+
+    def __init__(self, pool: Pool[I]) -> None:
+        self.pool = pool
+        self.state: int = STARTING
+        self.environment: Any = None
+        self.ready_since = -1.0
+        self.since = -1.0
+        # Links of two intrusive lists, valid while READY: all idle environments by age, and the pool's stack.
+        self.older: Slot[I] = self
+        self.newer: Slot[I] = self
+        self.above: Slot[I] | None = None
+        self.below: Slot[I] | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Slot {id(self):#x} {STATE_NAMES[self.state]} of {self.pool.function!r} {self.pool.memory_mb} MB"
+            f" since={self.since:.6f} ready_since={self.ready_since:.6f}>"
+        )
+
+
+class Waiter(Generic[I]):
+    """An accepted invocation that waits for the first ready environment of its pool.
+
+    `late`: its time is over, but an environment is starting that will take it (see the package's prose).
+    """
+
+    __slots__ = ("deadline", "invocation", "late", "pool")
+
+    def __init__(self, invocation: I, pool: Pool[I], deadline: float) -> None:
+        self.invocation = invocation
+        self.pool = pool
+        self.deadline = deadline
+        self.late = False
+
+
+class Pool(Generic[I]):
+    """One function revision and its environments.
+
+    Attributes:
+        function: the function's name: what concurrency limits are counted by.
+        memory_mb: what each environment of it takes from the host's budget, in MB.
+        data: whatever the shell keeps here; never looked at.
+        closed: None while open; else why ("stale", "shutdown"): nothing new starts, whatever is done retires.
+        top, bottom: the stack of READY environments, most recently used on top, those that need a re-init below.
+        busy, starting: environments in these states.
+        held: environments STARTING, READY or BUSY (RETIRING ones are lost to the pool already).
+        granted: launches that memory is promised to, once retiring environments are gone.
+        waiters: invocations waiting, oldest first, by ``id()``; None until the first one ever.
+        late: how many of them, all at the front, are past their deadline.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "bottom",
+        "busy",
+        "closed",
+        "contending",
+        "data",
+        "function",
+        "granted",
+        "held",
+        "late",
+        "limit",
+        "memory_mb",
+        "ring",
+        "starting",
+        "top",
+        "waiters",
+    )
+
+    def __init__(self, function: str, memory_mb: int, limit: Limit) -> None:
+        self.function = function
+        self.memory_mb = memory_mb
+        self.limit = limit
+        self.data: Any = None
+        self.closed: RetireReason | None = None
+        self.top: Slot[I] | None = None
+        self.bottom: Slot[I] | None = None
+        self.busy = 0
+        self.starting = 0
+        self.held = 0
+        self.granted = 0
+        self.waiters: OrderedDict[int, Waiter[I]] | None = None
+        self.late = 0
+        self.contending = False
+        self.ring: OrderedDict[Pool[I], None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Invocations that wait for an environment."""
+        return len(self.waiters) if self.waiters else 0
+
+    @property
+    def idle(self) -> int:
+        """Environments that are READY."""
+        return self.held - self.starting - self.busy
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pool {self.function!r} {self.memory_mb} MB starting={self.starting} idle={self.idle} busy={self.busy}"
+            f" granted={self.granted} waiting={self.waiting} late={self.late}{' closed' if self.closed else ''}>"
+        )
+
+
+def unlink(slot: Slot[I]) -> None:
+    """Take a READY slot out of both lists, wherever it stands. The hot path has its own, shorter, copy of this."""
+    slot.older.newer = slot.newer
+    slot.newer.older = slot.older
+    pool, above, below = slot.pool, slot.above, slot.below
+    if above is None:
+        pool.top = below
+    else:
+        above.below = below
+    if below is None:
+        pool.bottom = above
+    else:
+        below.above = above
+    slot.above = slot.below = None
+    slot.older = slot.newer = slot
