@@ -1,0 +1,38 @@
+"""The AWS Lambda Runtime API: what crosses the wall of one execution environment.
+
+Pure state (`Runtime`, with its table in `_runtime.py`), the server of one environment (`RuntimeServer`), a fast
+HTTP/1.1 connection to build such servers on (`HttpConnection`), and a reference client (`RuntimeClient`) for tests and
+new bootstraps. This package knows nothing of an engine: whoever implements `RuntimeHost` can use it.
+
+The wire is AWS's ``2018-06-01``, as AWS's own clients speak it.
+"""
+
+from __future__ import annotations
+
+from ._errors import ClientError, RuntimeApiError, TransitionRefused
+from ._events import Invocation, RuntimeFault
+from ._limits import API_VERSION, MAX_PAYLOAD
+from ._runtime import TRANSITIONS, Event, Runtime, State
+from .client import RuntimeClient
+from .http import HttpConnection, render
+from .server import RestoreHost, RuntimeHost, RuntimeServer
+
+__all__ = [
+    "API_VERSION",
+    "MAX_PAYLOAD",
+    "TRANSITIONS",
+    "ClientError",
+    "Event",
+    "HttpConnection",
+    "Invocation",
+    "RestoreHost",
+    "Runtime",
+    "RuntimeApiError",
+    "RuntimeClient",
+    "RuntimeFault",
+    "RuntimeHost",
+    "RuntimeServer",
+    "State",
+    "TransitionRefused",
+    "render",
+]

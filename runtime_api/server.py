@@ -1,0 +1,569 @@
+"""The Runtime API of one environment: the shell that moves bytes between its runtime process and the state table.
+
+`RuntimeServer` serves the environment's listening socket. It owns the `Runtime` state, the parked polls, and the
+current invocation; everything else (time limits, processes, callers) is its host's business. The host is called
+synchronously, on the loop, in the call stack of the read that caused it, and calls back the same way: a warm invocation
+is `deliver()` -> one write, and one read -> `runtime_response()` -> one write. No task, no future, no queue.
+
+The way of a request: http.py makes it whole; `RuntimeConnection` finds its route; ids are compared (400), then the
+state table is asked (403), then the body is judged (413), and only then the host hears of it.
+
+Two heads are recognised without parsing, as http.py explains, and here per environment, so that clients which connect
+anew for each request profit too: the last `next` head, whole, and the shape of the last `response` head: its request
+line is known beforehand (it carries the current request id), the rest must equal the last one but for the digits of
+Content-Length. What the shape does not fit is parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import re
+import select
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol, runtime_checkable
+from urllib.parse import unquote_to_bytes
+
+from ._cause import CAUSE_CONTENT_TYPE, split_cause, validated_cause
+from ._errors import TOO_LARGE_MESSAGE, TransitionRefused, error_body, scrub_error_type
+from ._events import Invocation, RuntimeFault
+from ._headers import ERROR_BODY, ERROR_TYPE, INVOCATION_ID, RESPONSE_MODE, XRAY_CAUSE, NextHead
+from ._limits import API_VERSION, MAX_PAYLOAD, MAX_POLLS
+from ._runtime import Event, Runtime, State
+from .http import BUSY, IDLE, HttpConnection, render
+
+__all__ = ["RestoreHost", "RuntimeHost", "RuntimeServer"]
+
+_ROOT: Final = f"/{API_VERSION}".encode()
+_INVOCATION: Final = _ROOT + b"/runtime/invocation/"
+_ANSWER_START: Final = b"POST " + _INVOCATION
+_ANSWER_END: Final = b"/response HTTP/1.1\r\n"
+_NEVER: Final = b"\0"
+"""No request starts like this: a head memory that is empty."""
+_LENGTH_FIELD: Final = re.compile(rb"(?:\A|\r\n)content-length:[ \t]*(\d+)(?=[ \t]*\r\n)", re.IGNORECASE)
+_SHAPE_TRIES: Final = 32
+"""A client whose heads differ each time (an attempt id, a date) is not studied for ever."""
+
+ACCEPTED: Final = render(202, b'{"status":"OK"}\n')
+PONG: Final = render(200, b"pong", "text/plain; charset=utf-8")
+RESTORED: Final = render(200, b"")
+INVALID_ID: Final = render(400, error_body("InvalidRequestID", "Invalid request ID"))
+INVALID_MODE: Final = render(400, error_body("InvalidFunctionResponseMode", "Invalid function response mode"))
+TOO_LARGE: Final = render(
+    413, error_body("RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes).")
+)
+INTERNAL: Final = render(500, error_body("InternalServerError", "Internal Server Error"))
+
+
+class RuntimeHost(Protocol):
+    """The environment behind a `RuntimeServer`. Called on the loop; must not raise (500 to the runtime if it does)."""
+
+    def runtime_next(self) -> None:
+        """A `next` was accepted and waits: Init is over (the first time), or the invocation is. May `deliver`."""
+        ...
+
+    def runtime_response(self, invocation: Invocation, body: bytes, content_type: bytes) -> None:
+        """The function's result. `content_type` is ``b""`` when the runtime sent none."""
+        ...
+
+    def runtime_error(self, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes | None) -> None:
+        """The function's error: `body` is for the caller, byte for byte; `error_type` is scrubbed for telemetry."""
+        ...
+
+    def runtime_init_error(self, body: bytes, error_type: str) -> None:
+        """Init failed; the process is expected to exit."""
+        ...
+
+    def runtime_fault(self, invocation: Invocation, fault: RuntimeFault) -> None:
+        """The runtime's answer cannot be used. The runtime lives on and will ask for `next`, if it is alive."""
+        ...
+
+
+@runtime_checkable
+class RestoreHost(Protocol):
+    """What a host of `RuntimeServer(restore=True)` has beside `RuntimeHost`."""
+
+    def runtime_restore_next(self) -> None:
+        """The runtime is ready for its snapshot, and waits for `RuntimeServer.restored`."""
+        ...
+
+    def runtime_restore_error(self, body: bytes, error_type: str) -> None:
+        """A restore hook failed."""
+        ...
+
+
+class RuntimeServer:
+    """The Runtime API endpoint of one environment.
+
+    Args:
+        host: hears what the runtime did.
+        restore: mount the ``restore/*`` routes (SnapStart). The host is a `RestoreHost`, too, then.
+
+    Attributes:
+        machine: the runtime's state.
+        current: the invocation delivered last, until the next one or `reset`; None before the first.
+        on_idle: called when no connection is left from which bytes may come (see `connections`).
+    """
+
+    __slots__ = (
+        "_answer_after", "_answer_before", "_answer_line", "_answer_type", "_next_head", "_next_memo", "_open",
+        "_polls", "_restore", "_server", "_shape_tries", "_sock", "current", "host", "machine", "on_idle",
+    )  # fmt: skip
+
+    def __init__(self, host: RuntimeHost, *, restore: bool = False) -> None:
+        self.host = host
+        self.machine = Runtime()
+        self.current: Invocation | None = None
+        self.on_idle: Callable[[], None] | None = None
+        self._restore = restore
+        self._polls: list[RuntimeConnection] = []
+        self._open: set[RuntimeConnection] = set()
+        self._server: asyncio.Server | None = None
+        self._sock: socket.socket | None = None
+        self._next_head = NextHead()
+        self._next_memo = _NEVER
+        self._answer_line = _NEVER
+        self._answer_before = _NEVER
+        self._answer_after = _NEVER
+        self._answer_type = b""
+        self._shape_tries = _SHAPE_TRIES
+
+    # ---- for the engine ------------------------------------------------------------------------------------------
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Serve on `sock`, which is bound and listening, and stays the caller's (a duplicate is used)."""
+        if self._server is not None:
+            raise RuntimeError("this RuntimeServer is listening already")
+        own = sock.dup()
+        own.setblocking(False)
+        loop = asyncio.get_running_loop()
+        create = loop.create_unix_server if own.family == socket.AF_UNIX else loop.create_server
+        try:
+            self._server = await create(partial(RuntimeConnection, self), sock=own)
+        except BaseException:
+            own.close()
+            raise
+        self._sock = own
+
+    def deliver(self, invocation: Invocation) -> None:
+        """Hand `invocation` to the runtime: answers every parked poll, before this returns.
+
+        When the poll is gone meanwhile, the invocation waits for the runtime to ask again.
+
+        Raises:
+            TransitionRefused: the runtime is not Ready; nothing was changed.
+        """
+        self.machine.fire(Event.DELIVER)
+        self.current = invocation
+        self._answer_line = b"".join((_ANSWER_START, invocation.request_id.encode(), _ANSWER_END))
+        polls = self._polls
+        if polls:
+            head = self._next_head.render(invocation)
+            self._polls = []
+            for poll in polls:
+                poll.respond_parts(head, invocation.payload)
+
+    def restored(self) -> None:
+        """The snapshot was resumed: answers the parked ``restore/next``.
+
+        Raises:
+            TransitionRefused: the runtime is not RestoreReady.
+        """
+        self.machine.fire(Event.RESTORE)
+        polls, self._polls = self._polls, []
+        for poll in polls:
+            poll.respond(RESTORED)
+
+    def reset(self) -> None:
+        """A new runtime process will come: back to Started. To be called when the old one is dead.
+
+        Parked polls, open connections and connections not yet accepted are dropped, so that no late byte of the old
+        process can count as the new one's.
+        """
+        self.machine.reset()
+        self.current = None
+        self._answer_line = _NEVER
+        self._polls.clear()
+        for connection in tuple(self._open):
+            connection.abort()
+        if self._sock is not None and self._server is not None:
+            with contextlib.suppress(OSError):  # BlockingIOError: the queue is empty
+                while True:
+                    self._sock.accept()[0].close()
+
+    def connections(self) -> int:
+        """How many connections may still bring bytes, those waiting to be accepted counted as one.
+
+        After the process exited and this is 0, everything that it ever sent has been seen.
+        """
+        count = sum(connection.receiving for connection in self._open)
+        if self._sock is not None and self._server is not None:
+            poll = select.poll()
+            poll.register(self._sock, select.POLLIN)
+            count += bool(poll.poll(0))
+        return count
+
+    async def close(self) -> None:
+        """Stop serving and drop every connection. The socket given to `listen` stays open. Idempotent."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        self._polls.clear()
+        for connection in tuple(self._open):
+            connection.abort()
+        if server is not None:
+            await server.wait_closed()
+        while self._open:  # noqa: ASYNC110 - connection_lost of each aborted transport is due in the next turn
+            await asyncio.sleep(0)
+        self._sock = None
+
+    # ---- for the connections -------------------------------------------------------------------------------------
+
+    def poll(self, connection: RuntimeConnection) -> None:
+        """`next` arrived."""
+        machine = self.machine
+        before = machine.state
+        try:
+            after = machine.fire(Event.NEXT)
+        except TransitionRefused as refused:
+            connection.respond(_forbidden(refused))
+            return
+        if after == State.RUNNING:
+            current = self.current
+            assert current is not None
+            connection.respond_parts(self._next_head.render(current), current.payload)
+            return
+        if self._polls:
+            self._tidy_polls()
+        self._polls.append(connection)
+        if before != State.READY:
+            try:
+                self.host.runtime_next()
+            except Exception as error:  # noqa: BLE001 - see _report
+                self._report(error)
+
+    def poll_restore(self, connection: RuntimeConnection) -> None:
+        """`restore/next` arrived."""
+        try:
+            self.machine.fire(Event.RESTORE_NEXT)
+        except TransitionRefused as refused:
+            connection.respond(_forbidden(refused))
+            return
+        self._polls.append(connection)
+        try:
+            assert isinstance(self.host, RestoreHost)
+            self.host.runtime_restore_next()
+        except Exception as error:  # noqa: BLE001 - see _report
+            self._report(error)
+
+    def answer(self, connection: RuntimeConnection, body: bytes, content_type: bytes) -> None:
+        """A `response` for the current invocation arrived, whole."""
+        invocation = self.current
+        assert invocation is not None
+        machine = self.machine
+        try:
+            machine.fire(Event.RESPONSE)
+        except TransitionRefused as refused:
+            connection.respond(_forbidden(refused))
+            return
+        machine.fire(Event.SENT)
+        try:
+            self.host.runtime_response(invocation, body, content_type)
+        except Exception as error:  # noqa: BLE001 - see _report
+            self._report(error)
+            connection.respond(INTERNAL)
+        else:
+            connection.respond(ACCEPTED)
+
+    def answer_with(
+        self, connection: RuntimeConnection, event: Event, reply: bytes, tell: Callable[[Invocation], None]
+    ) -> None:
+        """Any other answer for the current invocation: `tell` the host, then `reply`. Not the hot path."""
+        invocation = self.current
+        assert invocation is not None
+        try:
+            self.machine.fire(event)
+        except TransitionRefused as refused:
+            connection.respond(_forbidden(refused))
+            return
+        self.machine.fire(Event.SENT)
+        try:
+            tell(invocation)
+        except Exception as error:  # noqa: BLE001 - see _report
+            self._report(error)
+            reply = INTERNAL
+        connection.respond(reply)
+
+    def fail_init(
+        self, connection: RuntimeConnection, event: Event, body: bytes, error_type: str, reply: bytes
+    ) -> None:
+        """`init/error` or `restore/error` arrived."""
+        try:
+            state = self.machine.fire(event)
+        except TransitionRefused as refused:
+            connection.respond(_forbidden(refused))
+            return
+        try:
+            if state == State.RESTORE_ERROR:
+                assert isinstance(self.host, RestoreHost)
+                self.host.runtime_restore_error(body, error_type)
+            else:
+                self.host.runtime_init_error(body, error_type)
+        except Exception as error:  # noqa: BLE001 - see _report
+            self._report(error)
+            reply = INTERNAL
+        connection.respond(reply)
+
+    def truncated(self) -> None:
+        """The answer to the current invocation broke off."""
+        invocation = self.current
+        if invocation is None or not self.machine.may(Event.RESPONSE):
+            return
+        self.machine.fire(Event.RESPONSE)
+        self.machine.fire(Event.SENT)
+        try:
+            self.host.runtime_fault(invocation, RuntimeFault("Runtime.TruncatedResponse"))
+        except Exception as error:  # noqa: BLE001 - see _report
+            self._report(error)
+
+    def learn_next(self, head: bytes) -> None:
+        """`head` is a complete `next` request without a body, on a connection that is kept."""
+        self._next_memo = head
+
+    def learn_answer(self, head: bytes, content_type: bytes) -> None:
+        """`head` is that of a `response` to the current invocation, with Content-Length, with nothing special in it."""
+        if not self._shape_tries or not head.startswith(self._answer_line):
+            return
+        self._shape_tries -= 1
+        fields = head[len(self._answer_line) :]
+        match = _LENGTH_FIELD.search(fields)
+        if match is not None:
+            self._answer_before, self._answer_after = fields[: match.start(1)], fields[match.end(1) :]
+            self._answer_type = content_type
+
+    def opened(self, connection: RuntimeConnection) -> None:
+        """A connection was accepted."""
+        self._open.add(connection)
+
+    def ended(self, connection: RuntimeConnection, *, gone: bool) -> None:
+        """No more bytes will come from this connection; `gone`: nor can it be written to."""
+        if gone:
+            self._open.discard(connection)
+            if connection in self._polls:
+                self._polls.remove(connection)
+        if self.on_idle is not None and self._server is not None and not self.connections():
+            self.on_idle()
+
+    def _tidy_polls(self) -> None:
+        """Another poll joins. Half-closed ones are most likely dead (a client that gave up); bound the rest."""
+        for poll in [poll for poll in self._polls if not poll.receiving]:
+            self._polls.remove(poll)
+            poll.abort()
+        if len(self._polls) >= MAX_POLLS:
+            self._polls.pop(0).abort()
+
+    @staticmethod
+    def _report(error: Exception) -> None:
+        """The host raised, which is a bug of the host; the runtime is answered all the same."""
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "the host of a RuntimeServer raised", "exception": error}
+        )
+
+
+class RuntimeConnection(HttpConnection):
+    """One connection of the runtime."""
+
+    __slots__ = ("_api",)
+
+    def __init__(self, api: RuntimeServer) -> None:
+        super().__init__()
+        self._api = api
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Known to the server from now on."""
+        super().connection_made(transport)
+        self._api.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """The two requests that a warm invocation consists of are known by sight; the rest is parsed."""
+        if self._state == IDLE:
+            api = self._api
+            if data == api._next_memo:
+                self._state = BUSY
+                api.poll(self)
+                return
+            line = api._answer_line
+            if data.startswith(line):
+                start = len(line)
+                before = api._answer_before
+                if data.startswith(before, start):
+                    start += len(before)
+                    stop = data.find(b"\r\n", start, start + 8)
+                    after = api._answer_after
+                    if stop > start and data.startswith(after, stop):
+                        digits = data[start:stop]
+                        stop += len(after)
+                        if digits.isdigit() and int(digits) == len(data) - stop:
+                            self._state = BUSY
+                            api.answer(self, data[stop:], api._answer_type)
+                            return
+            self._consume(data, 0)
+            return
+        super().data_received(data)
+
+    def request_received(self) -> None:
+        """Find the route."""
+        target = self.target
+        if b"?" in target:
+            target = target.partition(b"?")[0]
+        if target.startswith(_INVOCATION) and target != _NEXT:
+            request_id, slash, verb = target[len(_INVOCATION) :].partition(b"/")
+            if slash and verb in {b"response", b"error"}:
+                if self.method != b"POST":
+                    self._refuse_method(b"POST")
+                elif not self._is_current(request_id):
+                    self.respond(INVALID_ID)
+                elif verb == b"response":
+                    self._response()
+                else:
+                    self._error()
+                return
+        route = _ROUTES.get(target)
+        if route is None or (route[2] and not self._api._restore):
+            self.respond(render(404, error_body("NotFound", f"No such resource: {_show(target)}")))
+        elif self.method != route[0]:
+            self._refuse_method(route[0])
+        else:
+            route[1](self)
+
+    def request_aborted(self) -> None:
+        """A body broke off. If it was the answer to the current invocation, that is the end of it."""
+        if self.method == b"POST" and self.target.startswith(_INVOCATION):
+            request_id, _, verb = self.target.partition(b"?")[0][len(_INVOCATION) :].partition(b"/")
+            if verb in {b"response", b"error"} and self._is_current(request_id):
+                self._api.truncated()
+
+    def half_closed(self) -> None:
+        """A poll may still be answered."""
+        self._api.ended(self, gone=False)
+
+    def closed(self) -> None:
+        """Gone."""
+        self._api.ended(self, gone=True)
+
+    # ---- routes --------------------------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        if self._memo_size == len(self._memo):
+            self._api.learn_next(self._memo)
+        self._api.poll(self)
+
+    def _restore_next(self) -> None:
+        self._api.poll_restore(self)
+
+    def _ping(self) -> None:
+        self.respond(PONG)
+
+    def _response(self) -> None:
+        api, headers = self._api, self.headers
+        if self.body_overflow:
+            self._too_large(Event.RESPONSE)
+            return
+        content_type = headers.get(b"content-type", b"")
+        mode = headers.get(RESPONSE_MODE)
+        if mode:
+            # A streamed response is buffered for now; its chunks would go to the host from here.
+            if mode != b"streaming":
+                fault = RuntimeFault("Runtime.InvalidResponseModeHeader")
+                api.answer_with(self, Event.RESPONSE, INVALID_MODE, lambda i: api.host.runtime_fault(i, fault))
+                return
+        elif self._memo_size > 0 and INVOCATION_ID not in headers:
+            api.learn_answer(self._memo, content_type)
+        if self.trailers.get(ERROR_TYPE):
+            self._failed_late()
+            return
+        api.answer(self, self.body, content_type)
+
+    def _failed_late(self) -> None:
+        """The function failed after its first byte: the trailers say how (facts §1.8)."""
+        api = self._api
+        error_type = scrub_error_type(self.trailers[ERROR_TYPE].decode("latin-1"))
+        try:
+            body = base64.b64decode(self.trailers.get(ERROR_BODY, b""), validate=True)
+        except binascii.Error:
+            body = b""
+        body = body or error_body(error_type, "")
+        api.answer_with(self, Event.RESPONSE, ACCEPTED, lambda i: api.host.runtime_error(i, body, error_type, None))
+
+    def _error(self) -> None:
+        if self.body_overflow:
+            self._too_large(Event.ERROR)
+            return
+        api, body = self._api, self.body
+        if self.headers.get(b"content-type") == CAUSE_CONTENT_TYPE:
+            body, cause = split_cause(body)
+        else:
+            cause = validated_cause(self.headers.get(XRAY_CAUSE, b""))
+        error_type = self._error_type()
+        api.answer_with(self, Event.ERROR, ACCEPTED, lambda i: api.host.runtime_error(i, body, error_type, cause))
+
+    def _too_large(self, event: Event) -> None:
+        api, fault = self._api, RuntimeFault("Function.ResponseSizeTooLarge", TOO_LARGE_MESSAGE)
+        api.answer_with(self, event, TOO_LARGE, lambda i: api.host.runtime_fault(i, fault))
+
+    def _init_error(self) -> None:
+        self._fail(Event.INIT_ERROR)
+
+    def _restore_error(self) -> None:
+        self._fail(Event.RESTORE_ERROR)
+
+    def _fail(self, event: Event) -> None:
+        if self.body_overflow:
+            error_type = "Function.ResponseSizeTooLarge"
+            body = error_body(error_type, TOO_LARGE_MESSAGE)
+            self._api.fail_init(self, event, body, error_type, TOO_LARGE)
+        else:
+            self._api.fail_init(self, event, self.body, self._error_type(), ACCEPTED)
+
+    def _error_type(self) -> str:
+        return scrub_error_type(self.headers.get(ERROR_TYPE, b"").decode("latin-1"))
+
+    def _is_current(self, request_id: bytes) -> bool:
+        """Whether this request is about the current invocation, and about this attempt of it if it says which."""
+        current = self._api.current
+        if current is None:
+            return False
+        if b"%" in request_id:  # the Node client encodes it
+            request_id = unquote_to_bytes(request_id)
+        if request_id != current.request_id.encode():
+            return False
+        attempt = self.headers.get(INVOCATION_ID)
+        return not attempt or attempt == current.invocation_id.encode()
+
+    def _refuse_method(self, allowed: bytes) -> None:
+        text = f"{_show(self.method)} is not allowed on {_show(self.target)}, only {_show(allowed)}"
+        self.respond(render(405, error_body("MethodNotAllowed", text), extra=f"Allow: {_show(allowed)}\r\n"))
+
+
+_NEXT: Final = _INVOCATION + b"next"
+_ROUTES: Final[dict[bytes, tuple[bytes, Callable[[RuntimeConnection], None], bool]]] = {
+    # path: (method, handler, mounted only with restore)
+    _NEXT: (b"GET", RuntimeConnection._next, False),
+    _ROOT + b"/runtime/init/error": (b"POST", RuntimeConnection._init_error, False),
+    _ROOT + b"/runtime/restore/next": (b"GET", RuntimeConnection._restore_next, True),
+    _ROOT + b"/runtime/restore/error": (b"POST", RuntimeConnection._restore_error, True),
+    _ROOT + b"/ping": (b"GET", RuntimeConnection._ping, False),
+}
+
+
+def _forbidden(refused: TransitionRefused) -> bytes:
+    return render(403, error_body("InvalidStateTransition", str(refused)))
+
+
+def _show(raw: bytes) -> str:
+    """A path for an error text: bounded, one line."""
+    return raw[:200].decode("latin-1")
