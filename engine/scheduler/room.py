@@ -74,7 +74,7 @@ class Room(Generic[I]):
         """Bring the pool's place up to date after its waiters, environments or promises changed."""
         waiting = len(pool.waiters) if pool.waiters else 0
         wanted = waiting - pool.starting
-        if pool.granted > wanted:
+        if pool.granted and pool.granted > wanted:
             self._withdraw_promises(pool, max(wanted, 0))
         contending = waiting > 0 or pool.held > 0
         if contending != pool.contending:
