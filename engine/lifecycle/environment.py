@@ -52,6 +52,10 @@ class Owner(Protocol):
         """Nothing is left of it."""
         ...
 
+    def finished(self) -> None:
+        """An invocation is being answered."""
+        ...
+
     def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` in a task that the engine owns; its exceptions are reported and never lost."""
         ...
@@ -146,8 +150,7 @@ class Environment(EnvironmentCore):
 
     def runtime_fault(self, invocation: RuntimeInvocation, fault: RuntimeFault) -> None:
         """The runtime posted a response that cannot be used: too large, truncated, or of an unknown mode."""
-        whole = fault.body() if fault.error_type == "Function.ResponseSizeTooLarge" else None
-        self.failed(now(), Failure(fault.error_type, fault.message, "error", whole))
+        self.failed(now(), failures.unusable(fault.error_type, fault.message))
 
     # ---- actions -------------------------------------------------------------------------------------------------------
 
@@ -169,6 +172,7 @@ class Environment(EnvironmentCore):
     def answer(self, invocation: Invocation) -> None:
         """Tell the caller, once, and let the payloads go: the invocation itself stays in the logs for a while."""
         invocation.answered = True
+        self._owner.finished()
         invocation.reply(invocation)
         invocation.outcome = b""
 

@@ -61,3 +61,11 @@ def sandbox_failed(reason: str) -> Failure:
 def posted(body: bytes, error_type: str) -> Failure:
     """The runtime told us itself, through ``/error`` or ``/init/error``: its body is forwarded byte for byte."""
     return Failure(error_type, "", "error", body)
+
+
+def unusable(error_type: str, message: str) -> Failure:
+    """The runtime posted a response that cannot be passed on. Only an oversized one is told without the request id."""
+    if error_type == "Function.ResponseSizeTooLarge":
+        whole = msgspec.json.encode({"errorType": error_type, "errorMessage": message})
+        return Failure(error_type, message, "error", whole)
+    return Failure(error_type, message)

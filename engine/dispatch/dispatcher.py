@@ -1,0 +1,283 @@
+"""The scheduler's shell: feeds it what happens, carries out what it decides.
+
+One object is the scheduler's `Effects` and the environments' `Owner`. On the warm path it is a few plain calls between
+the caller's connection and the runtime's; tasks exist only for what is slow (starting, killing, closing environments),
+and belong to the engine's task group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from anyio.abc import TaskGroup
+
+from engine.dispatch.deployment import Deployment
+from engine.dispatch.routes import Route
+from engine.errors import AwsError, EngineClosedError, ResourceNotFoundException, ServiceException
+from engine.errors import TooManyRequestsException
+from engine.lifecycle.environment import Environment
+from engine.lifecycle.states import Phase
+from engine.model.invocation import Invocation
+from engine.sandbox.api import SandboxProvider
+from engine.scheduler import READY, Pool, Refusal, RetireReason, Scheduler, Slot
+
+STORIES = 4_096
+"""Invocations whose story can still be told."""
+
+_log = logging.getLogger("lambent")
+now = time.monotonic
+
+
+class Dispatcher:
+    """Hands invocations to environments.
+
+    Attributes:
+        scheduler: the pure core.
+        recent: the newest invocations, oldest first, for `story`.
+        environments: every environment that is not gone, by id.
+    """
+
+    __slots__ = (
+        "_counter",
+        "_drained",
+        "_init_timeout_s",
+        "_loop",
+        "_pools",
+        "_provider",
+        "_submit",
+        "_tasks",
+        "_timer",
+        "closing",
+        "environments",
+        "in_flight",
+        "recent",
+        "scheduler",
+    )
+
+    def __init__(
+        self,
+        provider: SandboxProvider,
+        tasks: TaskGroup,
+        *,
+        memory_mb: int,
+        account_concurrency: int,
+        keep_alive_s: float,
+        wait_limit_s: float,
+        init_timeout_s: float,
+        max_environments: int | None = None,
+    ) -> None:
+        self._provider = provider
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._init_timeout_s = init_timeout_s
+        self.scheduler: Scheduler[Invocation] = Scheduler(
+            self,
+            memory_mb=memory_mb,
+            account_concurrency=account_concurrency,
+            keep_alive_s=keep_alive_s,
+            wait_limit_s=wait_limit_s,
+            max_environments=max_environments,
+        )
+        self._submit = self.scheduler.submit
+        self._pools: dict[str, Pool[Invocation]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._counter = 0
+        self._drained: asyncio.Event | None = None
+        self.closing = False
+        self.in_flight = 0
+        self.environments: dict[str, Environment] = {}
+        self.recent: deque[Invocation] = deque(maxlen=STORIES)
+
+    # ---- deployments -----------------------------------------------------------------------------------------------------
+
+    def deploy(self, deployment: Deployment) -> Pool[Invocation]:
+        """Put a function revision in place of the one before; who waited for that one waits for this one."""
+        function = deployment.function
+        pool = self.scheduler.open_pool(function.name, function.memory_mb)
+        pool.data = deployment
+        old = self._pools.get(function.name)
+        self._pools[function.name] = pool
+        if old is not None:
+            route = Route(deployment, function.arn, pool)
+            for invocation in self.scheduler.close_pool(now(), old):
+                route_of = invocation.route
+                invocation.route = route if route_of.arn == route.arn else Route(deployment, route_of.arn, pool)
+                self._submit(now(), pool, invocation)
+        return pool
+
+    def remove(self, name: str) -> None:
+        """The function was deleted: who waited is told so; who runs, ends."""
+        pool = self._pools.pop(name, None)
+        if pool is None:
+            return
+        for invocation in self.scheduler.close_pool(now(), pool):
+            self._fail(invocation, ResourceNotFoundException(f"Function not found: {invocation.route.arn}"))
+
+    def pool(self, name: str) -> Pool[Invocation] | None:
+        """The current pool of a function."""
+        return self._pools.get(name)
+
+    # ---- invocations -----------------------------------------------------------------------------------------------------
+
+    def submit(self, invocation: Invocation) -> None:
+        """Take an invocation; its `reply` is called once, now or later.
+
+        Raises:
+            EngineClosedError: the engine is draining.
+        """
+        if self.closing:
+            raise EngineClosedError("the engine is stopping and takes no new invocations; retry against its successor")
+        self.in_flight += 1
+        self.recent.append(invocation)
+        pool = invocation.route.pool
+        if pool.closed is not None:  # superseded between resolving and submitting
+            pool = self._pools.get(invocation.route.function.name, pool)
+            if pool.closed is not None:
+                arn = invocation.route.arn
+                self._fail(invocation, ResourceNotFoundException(f"Function not found: {arn}"))
+                return
+            invocation.route = Route(pool.data, invocation.route.arn, pool)
+        self._submit(invocation.received, pool, invocation)
+
+    def _fail(self, invocation: Invocation, error: AwsError) -> None:
+        invocation.error = error
+        invocation.error_type = error.code
+        invocation.ended = now()
+        invocation.answered = True
+        invocation.payload = b""
+        self.finished()
+        invocation.reply(invocation)
+
+    def finished(self) -> None:
+        """An invocation is over, one way or the other."""
+        self.in_flight -= 1
+        if self._drained is not None and not self.in_flight:
+            self._drained.set()
+
+    # ---- the scheduler's Effects -----------------------------------------------------------------------------------------
+
+    def start(self, slot: Slot[Any], invocation: Invocation, /) -> None:
+        """Hand over."""
+        at = now()
+        invocation.assigned = at
+        slot.environment.begin(at, invocation)
+
+    def launch(self, slot: Slot[Any], /) -> None:
+        """Make an environment."""
+        self._counter += 1
+        environment_id = f"{self._counter:x}-{secrets.token_hex(4)}"
+        environment = Environment(
+            environment_id, slot, slot.pool.data, self._provider, self, init_timeout_s=self._init_timeout_s
+        )
+        slot.environment = environment
+        self.environments[environment_id] = environment
+        environment.start(now())
+
+    def retire(self, slot: Slot[Any], reason: RetireReason, /) -> None:
+        """End an idle environment."""
+        slot.environment.retire(now())
+
+    def refuse(self, invocation: Invocation, reason: Refusal, /) -> None:
+        """Throttle."""
+        self._fail(invocation, TooManyRequestsException(reason))
+
+    def wake(self, at: float, /) -> None:
+        """Be back at `at`."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(max(0.0, at - now()), self._advance)
+
+    def _advance(self) -> None:
+        self._timer = None
+        at = self.scheduler.advance(now())
+        if at is not None:
+            self.wake(at)
+
+    # ---- the environments' Owner -----------------------------------------------------------------------------------------
+
+    def environment_available(self, environment: Environment, *, broken: bool) -> None:
+        """Free again."""
+        self.scheduler.ready(now(), environment.slot, broken)
+
+    def environment_refused(self, environment: Environment, reason: str) -> None:
+        """The host would not make it: one waiter hears of it."""
+        _log.error("environment %s of %s: %s", environment.id, environment.deployment.function.name, reason)
+        failed = self.scheduler.launch_failed(now(), environment.slot)
+        if failed is not None:
+            self._fail(failed, ServiceException(f"The execution environment could not be created: {reason}"))
+
+    def environment_gone(self, environment: Environment) -> None:
+        """Its memory is free."""
+        self.environments.pop(environment.id, None)
+        if environment.slot.state != 4:  # noqa: PLR2004 - GONE already when the launch was refused
+            self.scheduler.gone(now(), environment.slot)
+
+    def run(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run it in the engine's task group; a bug in it must not end the engine."""
+        self._tasks.start_soon(_guarded, work)
+
+    # ---- the end ---------------------------------------------------------------------------------------------------------
+
+    async def drain(self, limit_s: float) -> int:
+        """Take nothing new and wait for what runs, at most `limit_s` seconds. Returns how many still run."""
+        self.closing = True
+        if self.in_flight:
+            self._drained = asyncio.Event()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), limit_s)
+        return self.in_flight
+
+    async def stop(self) -> None:
+        """End every environment; who still waits or runs is told that the engine stopped."""
+        self.closing = True
+        for invocation in self.scheduler.shutdown():
+            self._fail(invocation, ServiceException("The engine stopped before the invocation began"))
+        for environment in list(self.environments.values()):
+            if environment.phase is not Phase.CLOSING and environment.phase is not Phase.CLOSED:
+                environment.retire(now())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # ---- for the curious -------------------------------------------------------------------------------------------------
+
+    def find(self, request_id: str) -> Invocation | None:
+        """The invocation with that id, if it is still remembered."""
+        return next((one for one in reversed(self.recent) if one.request_id == request_id), None)
+
+    def listing(self) -> Iterator[dict[str, Any]]:
+        """One dict per environment, for `lambent ps`."""
+        at = now()
+        for environment in list(self.environments.values()):
+            slot = environment.slot
+            function = environment.deployment.function
+            memory = environment.memory_peak()
+            yield {
+                "id": environment.id,
+                "function": function.name,
+                "version": function.version,
+                "runtime": function.runtime,
+                "phase": environment.phase.name,
+                "pid": environment.pid,
+                "memory_mb": function.memory_mb,
+                "max_memory_bytes": memory,
+                "age_s": round(at - environment.created, 3),
+                "idle_s": round(at - slot.ready_since, 3) if slot.state == READY else 0.0,
+                "invocations": environment.served,
+                "request_id": environment.invocation.request_id if environment.invocation is not None else None,
+                "log_stream": environment.log_stream,
+            }
+
+
+async def _guarded(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except Exception:
+        _log.exception("a background task of an environment failed; this is a bug in Lambent")

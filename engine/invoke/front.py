@@ -1,0 +1,123 @@
+"""The engine's port: Invoke on a protocol of our own, everything else on aiohttp's (design: one port for both).
+
+A connection begins here. As long as its requests are Invoke they are served without a task or a future. The first
+request that is something else hands the connection, transport and bytes, to aiohttp's own protocol for good; aiohttp
+serves Invoke as well, through the same `Frontend`, so a client that mixes both (boto3 does) never notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import ClassVar, Final
+
+from runtime_api.http import HttpConnection
+
+from engine.errors import AwsError, EngineClosedError, RequestEntityTooLargeException, ServiceException
+from engine.invoke.frontend import Frontend, dry_run_bytes, error_bytes, reply_bytes, too_large
+from engine.model.invocation import Invocation
+
+_is_invoke: Final = re.compile(rb"POST /2015-03-31/functions/[^/ ]+/invocations").match
+_LONGEST_LINE: Final = 1_024
+
+
+class FrontConnection(HttpConnection):
+    """One client's connection, while it sends Invoke requests."""
+
+    __slots__ = ("_frontend", "_other", "_owner", "_passed_on")
+
+    MAX_HEAD: ClassVar[int] = 1 << 20
+    """AWS allows 1 MB of request line and headers (facts §5.3)."""
+
+    def __init__(
+        self, frontend: Frontend, other: Callable[[], asyncio.Protocol], owner: set[FrontConnection]
+    ) -> None:
+        """Make a connection; `other` makes aiohttp's protocol; `owner` is the set of open connections."""
+        super().__init__()
+        self._frontend = frontend
+        self._other = other
+        self._owner = owner
+        self._passed_on: asyncio.Protocol | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        super().connection_made(transport)
+        self._owner.add(self)
+
+    def closed(self) -> None:
+        """The client is gone; an invocation of its goes on (facts §1.8), its reply goes nowhere."""
+        self._owner.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes: ours, or the beginning of something for aiohttp."""
+        if _is_invoke(data) is None and self.between and (b"\r\n" in data or len(data) > _LONGEST_LINE):
+            self._pass_on(data)
+        else:  # also a first line that is not complete yet: `request_received` looks again
+            super().data_received(data)
+
+    def request_received(self) -> None:
+        """A whole request."""
+        frontend = self._frontend
+        try:
+            route = frontend.route(self.target)
+            if route is None or self.method != b"POST":
+                # Not now but next: what came behind this request is put by when this call returns.
+                asyncio.get_running_loop().call_soon(self._pass_on_request)
+                return
+            if self.body_overflow:
+                raise too_large(self.body_overflow)  # noqa: TRY301 - one place that answers refusals
+            invocation = frontend.prepare(route, self.headers, self.body, self._replied)
+            if invocation is None:
+                self.respond(dry_run_bytes(frontend.ids.request_id()))
+                return
+            frontend.submit(invocation)
+        except AwsError as error:
+            self._refused(error)
+        except EngineClosedError as error:
+            self._refused(ServiceException(str(error)))
+
+    def _replied(self, invocation: Invocation) -> None:
+        head, body = reply_bytes(invocation)
+        self.respond_parts(head, body)
+
+    def _refused(self, error: AwsError) -> None:
+        head, body = error_bytes(error, self._frontend.ids.request_id())
+        self.respond(head + body)
+
+    def refusal(self, status: int, error_type: str, message: str) -> bytes:
+        """What is not HTTP is answered in AWS's shape."""
+        error = RequestEntityTooLargeException(message) if status in {413, 431} else _Malformed(message)
+        error.status = status  # type: ignore[misc]  # an instance may say 431 or 501 where its class says 400
+        head, body = error_bytes(error, self._frontend.ids.request_id())
+        return head + body
+
+    # ---- handing over to aiohttp -----------------------------------------------------------------------------------------
+
+    def _pass_on_request(self) -> None:
+        """A request that came behind an Invoke and was parsed here: written out again for aiohttp, as it was."""
+        if self.body_overflow:
+            self._refused(
+                RequestEntityTooLargeException("Request must be smaller than 70167211 bytes for the CreateFunction operation")
+            )
+            return
+        lines = [b"%s %s HTTP/1.%d" % (self.method, self.target, 1 if self.keep_alive else 0)]
+        for name, value in self.headers.items():
+            if name not in {b"content-length", b"transfer-encoding", b"expect", b"connection"}:
+                lines.append(name + b": " + value)
+        lines.append(b"content-length: %d" % len(self.body))
+        self._pass_on(b"\r\n".join(lines) + b"\r\n\r\n" + self.body + self.detach())
+
+    def _pass_on(self, data: bytes) -> None:
+        self._owner.discard(self)
+        protocol = self._other()
+        self.detach()
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        protocol.data_received(data)
+
+
+class _Malformed(AwsError):
+    """400: not an HTTP request."""
+
+    code, status = "BadRequestException", 400
