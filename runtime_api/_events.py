@@ -14,8 +14,8 @@ class Invocation:
 
     Attributes:
         request_id: the id that the function sees, usually a UUID. Never empty; printable ASCII without ``/``.
-        invocation_id: unique per *attempt*, where `request_id` may repeat (retries); clients that know
-            `Lambda-Runtime-Invocation-Id` echo it with their answer.
+        invocation_id: printable ASCII, too. Unique per *attempt*, where `request_id` may repeat (retries); clients that
+            know `Lambda-Runtime-Invocation-Id` echo it with their answer.
         deadline_ms: when the invocation times out, in milliseconds since the Unix epoch; greater than 0.
         function_arn: as the caller addressed the function, with the qualifier if there was one.
         payload: the event, byte for byte.

@@ -47,8 +47,8 @@ class NextHead:
         if invocation.function_arn != self._arn or invocation.content_type != self._content_type:
             self._prepare(invocation.function_arn, invocation.content_type)
         request_id, trace_id, attempt = invocation.request_id, invocation.trace_id, invocation.invocation_id
-        if not request_id.isprintable() or not trace_id.isprintable() or not attempt.isprintable():
-            request_id, trace_id, attempt = header_value(request_id), header_value(trace_id), header_value(attempt)
+        if "\n" in trace_id or "\r" in trace_id:  # str.isprintable() costs 0.3 us
+            trace_id = header_value(trace_id)
         extra = ""
         if invocation.client_context or invocation.cognito_identity or invocation.tenant_id:
             extra = self._extra(invocation)

@@ -175,10 +175,10 @@ class Runtime:
         Raises:
             TransitionRefused: the table has no such row; the state is unchanged.
         """
-        state = TRANSITIONS[self.state].get(event)
-        if state is None:
-            raise TransitionRefused(self.state.aws_name, event.wanted_name)
-        self.state = state
+        try:
+            self.state = state = TRANSITIONS[self.state][event]
+        except KeyError:
+            raise TransitionRefused(self.state.aws_name, event.wanted_name) from None
         return state
 
     def reset(self) -> None:

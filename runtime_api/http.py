@@ -207,6 +207,25 @@ class HttpConnection(asyncio.Protocol):
             self._special = True
             self.transport.abort()
 
+    def detach(self) -> bytes:
+        """Give the transport up to another protocol: nothing more is read or written here.
+
+        Returns what came behind the request in the attributes and was not taken up yet.
+        """
+        rest = b"".join(self._tail)[self._tail_pos :] if self._tail else b""
+        self._tail = []
+        self._state = CLOSED
+        self._special = True
+        if not self._reading:
+            self._reading = True
+            self.transport.resume_reading()
+        return rest
+
+    @property
+    def between(self) -> bool:
+        """Whether the connection is between two messages: none begun, none waiting for its answer."""
+        return self._state == IDLE
+
     @property
     def waiting(self) -> bool:
         """Whether a request was handed out and is not answered."""
