@@ -1,0 +1,43 @@
+# Two commands matter: `make demo` and `make test`. Each sets up everything it needs on a fresh Debian machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+
+.PHONY: help setup demo test lint fmt bench clean bootstraps node-clients
+
+help: ## what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+setup: ## system packages (as root), .venv, compiled bootstraps
+	scripts/setup.sh
+
+bootstraps: setup
+	scripts/build-bootstraps.sh
+
+node-clients: setup
+	scripts/setup-node-clients.sh
+
+demo: setup bootstraps ## functions in several languages: cold, warm, failing, timing out
+	.venv/bin/lambent demo
+
+test: setup bootstraps node-clients ## the whole suite
+	$(PY) -m pytest $(ARGS)
+
+lint: setup ## style, types, layering
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/pyright --pythonpath $(PY)
+
+fmt: setup ## format
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: setup bootstraps ## throughput and latency against the floor, cold starts, scheduler, peers
+	$(PY) -m benchmarks $(ARGS)
+
+clean: ## everything that was made here
+	rm -rf .venv .tools .mypy_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

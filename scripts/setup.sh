@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Makes this checkout runnable: system packages (as root, on Debian), uv, and the environment in .venv.
+# Safe to run again: what is there is left alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+UV_VERSION=0.13.9
+
+# What the tests and the demo start: interpreters and clients of functions, and a compiler for the native bootstraps.
+# command -> Debian package
+packages=()
+need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
+need curl curl
+need node nodejs
+need npm npm
+need cargo cargo
+need gcc gcc
+need make make
+need git git
+python=""
+for candidate in python3.13 python3.12 python3.11 python3; do
+  if command -v "$candidate" >/dev/null 2>&1 &&
+     "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    python=$(command -v "$candidate")
+    break
+  fi
+done
+[ -n "$python" ] || packages+=(python3)
+# Debian's own interpreter: functions run on it, as it is readable for every user of the machine.
+[ -x /usr/bin/python3 ] || packages+=(python3)
+if [ -z "$python" ] || ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then packages+=(python3-venv); fi
+
+if [ "${#packages[@]}" -gt 0 ]; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "setup: installing ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${packages[@]}" ca-certificates >/dev/null
+  else
+    echo "setup: missing system packages: ${packages[*]}" >&2
+    echo "setup: install them as root (apt-get install ${packages[*]}); what needs them is skipped until then" >&2
+  fi
+fi
+[ -n "$python" ] || python=$(command -v python3) || { echo "setup: there is no Python 3.11 or newer" >&2; exit 1; }
+
+if [ "$(.tools/bin/uv --version 2>/dev/null | cut -d' ' -f2)" != "$UV_VERSION" ]; then
+  rm -rf .tools
+  "$python" -m venv .tools
+  .tools/bin/pip install --quiet --disable-pip-version-check "uv==$UV_VERSION"
+fi
+UV_PYTHON_DOWNLOADS=never .tools/bin/uv sync --locked --quiet --python "$python"
