@@ -209,8 +209,8 @@ class _Checker:
         first = next((pool for pool in room.lean if not room.is_rich(pool)), None) or next(
             chain(room.rich, room.lean), None
         )
+        self.true("`ready` looks up when somebody waits for room", scheduler._alert or not room.pending, first)
         if first is not None:
-            self.true("`ready` looks up when somebody wants room", scheduler._alert, first)
             fits = first.memory_mb <= room.spare_mb and room.spare >= 1
             self.true("the pool whose turn it is does not fit", not fits, first)
         watched = scheduler._idle_watched or scheduler._alert

@@ -408,12 +408,12 @@ class Scheduler(Generic[I]):
             self._idle_watched = True
             self._want(idle.newer.ready_since + self.keep_alive_s)
         self._serve(now)
-        self._alert = bool(self._room.lean or self._room.rich) or not self._idle_watched
+        self._alert = self._room.pending or not self._idle_watched
 
     def _serve(self, now: float) -> None:
         """Launch, promise and evict until nobody wants room or the pool whose turn it is must wait for some."""
         room = self._room
-        if self._serving or not (room.lean or room.rich or room.promises):
+        if self._serving or not room.pending:
             return  # a call from within an effect: the loop below, further up the stack, sees the change
         self._serving = True
         try:
@@ -439,7 +439,7 @@ class Scheduler(Generic[I]):
             self._serving = False
         if self._turn_of is not None and self._turn_of.ring is None:
             self._end_turn()
-        self._alert = bool(room.lean or room.rich) or not self._idle_watched
+        self._alert = room.pending or not self._idle_watched
 
     def _launch(self, pool: Pool[I]) -> None:
         slot: Slot[I] = Slot(pool)
@@ -472,14 +472,10 @@ class Scheduler(Generic[I]):
         self._turn_at = inf
 
     def _pass_turn(self) -> None:
-        """The pool held the others back for a whole turn: whoever fits into what there is goes ahead, once around."""
-        room = self._room
         pool = self._turn_of
         self._end_turn()
-        if pool is not None and pool.ring is not None:
-            pool.ring.move_to_end(pool)
-        for other in [*room.lean, *room.rich]:
-            room.promise(other)
+        if pool is not None:
+            self._room.pass_turn(pool)
 
     def _retire(self, slot: Slot[I], reason: RetireReason) -> None:
         unlink(slot)
@@ -570,5 +566,5 @@ class Scheduler(Generic[I]):
             due = min(due, oldest.ready_since + self.keep_alive_s)
             if self._room.rich:
                 due = min(due, oldest.ready_since + self.turn_s)
-        self._alert = bool(self._room.lean or self._room.rich) or not self._idle_watched
+        self._alert = self._room.pending or not self._idle_watched
         return due

@@ -65,6 +65,11 @@ class Room(Generic[I]):
         """Environments that may be promised now."""
         return self.max_environments - self.environments + self.leaving - self.promised
 
+    @property
+    def pending(self) -> bool:
+        """Whether anybody wants room, or was promised some and waits for it to be free."""
+        return bool(self.lean or self.rich or self.promises)
+
     def is_rich(self, pool: Pool[I]) -> bool:
         """Whether the pool holds, or is promised, more than an equal share of the host."""
         held = (pool.held + pool.granted) * self.contenders
@@ -113,6 +118,13 @@ class Room(Generic[I]):
         self.promises[pool] = None
         self.settle(pool, turn_over=True)
         return True
+
+    def pass_turn(self, pool: Pool[I]) -> None:
+        """The pool held the others back for a whole turn: whoever fits into what there is goes ahead, once around."""
+        if pool.ring is not None:
+            pool.ring.move_to_end(pool)
+        for other in [*self.lean, *self.rich]:
+            self.promise(other)
 
     def launchable(self) -> Pool[I] | None:
         """The first promised pool, if the room promised to it is free; None otherwise: it waits for `leave`."""

@@ -1,4 +1,4 @@
-"""Any sequence of events, in any order, with effects that may call back at once: the scheduler's books stay straight."""
+"""Any events in any order, with effects that may call back at once: the scheduler's books stay straight."""
 
 from __future__ import annotations
 
@@ -102,6 +102,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     )
     def begin(
         self,
+        *,
         launch_fails_at_once: bool,
         gone_at_once: bool,
         keep_alive_s: float,
