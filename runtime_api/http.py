@@ -216,6 +216,7 @@ class HttpConnection(asyncio.Protocol):
         self._tail = []
         self._state = CLOSED
         self._special = True
+        self._parser = None  # connection_lost will not come here
         if not self._reading:
             self._reading = True
             self.transport.resume_reading()
@@ -456,7 +457,10 @@ class HttpConnection(asyncio.Protocol):
         elif self._complete:
             self._state = BUSY
             return
-        elif headers.get(b"transfer-encoding", b"").lower() != b"chunked" or self._http10:
+        elif b"transfer-encoding" not in headers:
+            self._refuse(400, "InvalidRequest", "Not an HTTP/1.1 request")  # "PRI * HTTP/2.0"
+            return
+        elif headers[b"transfer-encoding"].lower() != b"chunked" or self._http10:
             self._refuse(501, "NotImplemented", "Only the chunked transfer coding of HTTP/1.1 is supported")
             return
         else:
@@ -479,9 +483,12 @@ class HttpConnection(asyncio.Protocol):
         """Feed the parser up to where the message may end; return the position reached."""
         seam = self._seam
         straddle = (seam + data[pos : pos + 3]).find(BLANK_LINE) if seam else -1
-        stop = pos + straddle + 4 - len(seam) if straddle >= 0 else data.find(BLANK_LINE, pos) + 4
-        if stop < 4:
-            stop = len(data)
+        if straddle >= 0:
+            stop = pos + straddle + 4 - len(seam)
+        else:
+            stop = data.find(BLANK_LINE, pos) + 4
+            if stop < 4:
+                stop = len(data)
         piece = data[pos:stop]
         parser = self._parser
         assert parser is not None
