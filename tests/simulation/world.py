@@ -39,11 +39,11 @@ class Plan:
     memory_mb: int = 131_072
     account_concurrency: int = 1_000
     max_environments: int = 500
-    keep_alive_s: float = 45.0
+    keep_alive_s: float = 10.0
     wait_limit_s: float = 2.0
-    loads: tuple[float, ...] = (0.2, 0.6, 1.3, 0.1, 0.9)
+    loads: tuple[float, ...] = (0.1, 0.4, 1.2, 0.05, 0.6)
     phase_s: float = 20.0
-    p_burst: float = 0.0008
+    p_burst: float = 0.0003
     p_crash: float = 0.01
     p_hangs: float = 0.004
     p_impatient: float = 0.03
