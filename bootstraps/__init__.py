@@ -10,9 +10,9 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from ._interpreters import Interpreter, InterpreterNotFoundError, command, forget, interpreter
+from ._interpreters import Interpreter, RuntimeNotFoundError, command, forget, interpreter
 
-__all__ = ["Interpreter", "InterpreterNotFoundError", "command", "forget", "interpreter", "languages", "path"]
+__all__ = ["Interpreter", "RuntimeNotFoundError", "command", "forget", "interpreter", "languages", "path"]
 
 _LANGUAGES = ("nodejs", "python", "rust", "shell")
 
@@ -26,4 +26,4 @@ def path(language: str) -> Path:
     """The folder of a language's bootstrap. Raises KeyError with the known ones for an unknown language."""
     if language not in _LANGUAGES:
         raise KeyError(f"no bootstrap for {language!r}; there are {', '.join(_LANGUAGES)}")
-    return Path(str(files(__package__))) / language
+    return Path(str(files("bootstraps"))) / language

@@ -7,16 +7,19 @@ kept for the life of the process. Nothing here is for the event loop: call it in
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, NamedTuple
+
+_log = logging.getLogger("lambent.bootstraps")
 
 _RUNTIME: Final = re.compile(r"(?P<language>python|nodejs)(?P<version>[0-9]+(?:\.[0-9]+)?)(?:\.x)?\Z")
 _MINIMUM: Final = {"python": (3, 9), "nodejs": (16, 0)}
@@ -33,10 +36,10 @@ _PLACES: Final = {
 }  # fmt: skip
 
 #: Imported, not run as a script: Python keeps the compiled form of what it imports, and compiles a script each time.
-_LAUNCH: Final = "import sys;sys.path[0]=sys.argv[1];import bootstrap;bootstrap.main()"
+_LAUNCH: Final = "import sys;sys.path.insert(0,sys.argv[1]);import bootstrap;bootstrap.main()"
 
 
-class InterpreterNotFoundError(LookupError):
+class RuntimeNotFoundError(LookupError):
     """No interpreter for a managed runtime on this machine. The message says what to install."""
 
 
@@ -60,49 +63,57 @@ class _Wanted(NamedTuple):
     version: tuple[int, ...]
 
 
-def command(runtime: str, directory: str | None = None) -> list[str] | None:
+def command(
+    runtime: str, folder: str | Path | None = None, reachable: Callable[[str], str | None] | None = None
+) -> list[str] | None:
     """The command line of a managed runtime, ``argv[0]`` absolute; None for ``provided…`` and unknown runtimes.
+
+    Says in one warning (logger ``lambent.bootstraps``) when another version than the one asked for has to do.
 
     Args:
         runtime: Lambda's identifier, such as ``python3.12`` or ``nodejs20.x``.
-        directory: the folder of the bootstrap as the process will see it; default: where it is here.
+        folder: where the bootstraps' folders (``python``, ``nodejs``) lie for the process; default: this package.
+        reachable: names what keeps functions from a path, None when nothing does. Default: an engine that is root
+            runs functions as other users, who need permission on the file and on every folder above it.
 
     Raises:
-        InterpreterNotFoundError: this machine has no interpreter for it.
+        RuntimeNotFoundError: this machine has no interpreter for it.
     """
     wanted = _parse(runtime)
     if wanted is None:
         return None
-    found = interpreter(runtime)
-    folder = directory or str(Path(str(files(__package__))) / wanted.language)
+    found = interpreter(runtime, reachable)
+    if found.note:
+        _log.warning("%s", found.note)
+    directory = Path(folder) / wanted.language if folder is not None else _here(wanted.language)
     if wanted.language == "python":
-        _compile(found.executable)
-        return [found.executable, "-S", "-u", "-X", "utf8", "-c", _LAUNCH, folder]
-    return [found.executable, f"{folder}/bootstrap.js"]
+        _compile(found.executable, directory)
+        return [found.executable, "-S", "-u", "-X", "utf8", "-c", _LAUNCH, str(directory)]
+    return [found.executable, str(directory / "bootstrap.js")]
 
 
-@cache
-def interpreter(runtime: str) -> Interpreter:
+def interpreter(runtime: str, reachable: Callable[[str], str | None] | None = None) -> Interpreter:
     """The interpreter for a managed runtime: the exact version, else the best available, with a note.
 
     Raises:
-        InterpreterNotFoundError: there is none.
+        RuntimeNotFoundError: there is none.
         ValueError: not a managed runtime.
     """
     wanted = _parse(runtime)
     if wanted is None:
         raise ValueError(f"{runtime!r} is not a managed runtime: python3.x and nodejsNN.x are")
-    minimum = _MINIMUM[wanted.language]
-    candidates = [i for i in _candidates(wanted.language) if i.version >= minimum]
-    # An engine that is root runs functions as other users: they cannot start what only root can reach.
-    usable = [i for i in candidates if _reachable(i.executable)] if os.geteuid() == 0 else candidates
-    found = {i.version: i for i in reversed(usable or candidates)}
+    if reachable is None:
+        reachable = _barrier if os.geteuid() == 0 else _no_barrier
     name = "Python" if wanted.language == "python" else "Node.js"
+    least = ".".join(str(n) for n in _MINIMUM[wanted.language])
+    candidates = [i for i in _candidates(wanted.language) if i.version >= _MINIMUM[wanted.language]]
+    barriers = {i.executable: reachable(i.executable) for i in candidates}
+    found = {i.version: i for i in reversed(candidates) if barriers[i.executable] is None}
     if not found:
-        least = ".".join(str(n) for n in minimum)
-        raise InterpreterNotFoundError(
-            f"runtime {runtime}: no {name} {least} or later found on PATH or in {', '.join(_PLACES[wanted.language])}; "
-            f"{_HINT[wanted.language]}"
+        places = ", ".join(("PATH", *_PLACES[wanted.language]))
+        barred = "".join(f"; functions cannot use {file}: {why}" for file, why in barriers.items())
+        raise RuntimeNotFoundError(
+            f"runtime {runtime}: no {name} {least} or later found in {places}{barred}; {_HINT[wanted.language]}"
         )
     exact = [v for v in found if v[: len(wanted.version)] == wanted.version]
     if exact:
@@ -112,16 +123,18 @@ def interpreter(runtime: str) -> Interpreter:
     best = found[min(later) if later else max(found)]
     have = ".".join(str(n) for n in best.version)
     asked = ".".join(str(n) for n in wanted.version)
-    return Interpreter(
-        best.executable,
-        best.version,
-        f"runtime {runtime}: this machine has no {name} {asked}; {name} {have} ({best.executable}) is used instead",
+    barred = "".join(
+        f"; functions cannot use {i.executable}: {barriers[i.executable]}"
+        for i in candidates
+        if i.version[: len(wanted.version)] == wanted.version
     )
+    note = f"runtime {runtime}: no {name} {asked} here, {name} {have} ({best.executable}) runs it instead{barred}"
+    return Interpreter(best.executable, best.version, note)
 
 
 def forget() -> None:
     """Look again at the next call: an interpreter was installed or removed."""
-    interpreter.cache_clear()
+    _candidates.cache_clear()
     _version.cache_clear()
     _compile.cache_clear()
 
@@ -133,8 +146,13 @@ def _parse(runtime: str) -> _Wanted | None:
     return _Wanted(match["language"], tuple(int(n) for n in match["version"].split(".")))
 
 
-def _candidates(language: str) -> Iterator[Interpreter]:
+@cache
+def _candidates(language: str) -> tuple[Interpreter, ...]:
     """Every interpreter of `language`, in the order of PATH and then of the common places."""
+    return tuple(_look(language))
+
+
+def _look(language: str) -> Iterator[Interpreter]:
     seen: set[str] = set()
     pattern = r"python3(\.[0-9]+)?\Z" if language == "python" else r"node(js)?([0-9]+)?\Z"
     for folder in _folders(language):
@@ -168,13 +186,20 @@ def _folders(language: str) -> Iterator[Path]:
         yield from sorted(Path(anchor.anchor).glob(str(anchor.relative_to(anchor.anchor))), reverse=True)
 
 
-def _reachable(file: str) -> bool:
-    """Whether every user may execute `file`: its own mode and that of each folder above it."""
+def _barrier(file: str) -> str | None:
+    """What keeps other users from executing `file`: it, or a folder above it."""
     path = Path(file)
     try:
-        return path.stat().st_mode & 0o005 == 0o005 and all(p.stat().st_mode & 0o001 for p in path.parents)
-    except OSError:
-        return False
+        for part in (*reversed(path.parents), path):
+            if not part.stat().st_mode & 0o001:
+                return f"{part} does not let other users pass"
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def _no_barrier(_file: str) -> None:
+    return None
 
 
 def _is_script(file: str) -> bool:
@@ -197,14 +222,20 @@ def _version(executable: str) -> tuple[int, int] | None:
 
 
 @cache
-def _compile(executable: str) -> None:
-    """Leave the compiled form of the bootstrap beside it, once, for functions that run where they cannot write.
+def _compile(executable: str, directory: Path) -> None:
+    """Leave the compiled form of the bootstrap beside it, readable for all, once: functions may not write there.
 
-    Where the folder cannot be written either, each start compiles it anew, about ten milliseconds.
+    Where the folder cannot be written, each start compiles it anew: about ten milliseconds.
     """
-    file = Path(str(files(__package__))) / "python" / "bootstrap.py"
-    if file.exists():
-        _run([executable, "-I", "-S", "-c", "import sys,py_compile;py_compile.compile(sys.argv[1])", str(file)])
+    file = directory / "bootstrap.py"
+    if not file.exists():
+        return
+    line = "import sys,posix,py_compile as c;posix.umask(0o022);print(c.compile(sys.argv[1]))"
+    _run([executable, "-I", "-S", "-c", line, str(file)])
+
+
+def _here(language: str) -> Path:
+    return Path(str(files("bootstraps"))) / language
 
 
 def _run(argv: Sequence[str]) -> str | None:

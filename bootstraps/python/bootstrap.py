@@ -23,7 +23,7 @@ import time
 
 TYPE = "Lambda-Runtime-Function-Error-Type"
 VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-BATCH = 65536  # bytes; bodies up to this size travel in one write with their head and the next poll
+BATCH = 65536  # bytes; bodies up to this size are copied to travel in one write with their head
 
 
 class FaultException(Exception):  # noqa: N818 - awslambdaric's name, seen in chained tracebacks
@@ -205,11 +205,7 @@ def from_json(data):
 
 
 class RuntimeClient:
-    """One keep-alive connection, TCP_NODELAY, one write per message.
-
-    The poll for the next invocation travels in the same write as the response to this one (HTTP pipelining): the
-    runtime has nothing else to do in between, and both sides save a system call and a wake-up.
-    """
+    """One keep-alive connection, TCP_NODELAY, one write per message."""
 
     def __init__(self, address):
         host, _, port = address.rpartition(":")
@@ -219,7 +215,6 @@ class RuntimeClient:
         self._poll = (f"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n{self._common}\r\n").encode()
         self._socket = None
         self._rest = b""
-        self._polled = False
 
     def next(self):
         """Wait for the next invocation. Returns its headers (names in lower case) and its body."""
@@ -227,11 +222,8 @@ class RuntimeClient:
             try:
                 if self._socket is None:
                     self._connect()
-                if not self._polled:
-                    self._polled = True
-                    self._socket.sendall(self._poll)
+                self._socket.sendall(self._poll)
                 status, headers, body = self._receive()
-                self._polled = False
                 break
             except ConnectionError:
                 self._close()
@@ -243,26 +235,25 @@ class RuntimeClient:
             )
         return headers, body
 
-    def post(self, path, body, content_type="application/json", headers=(), poll=True):
-        """POST `body`. Returns the status and the answer's body. With `poll` the next poll goes out behind it."""
+    def post(self, path, body, content_type="application/json", headers=()):
+        """POST `body`. Returns the status and the answer's body."""
         head = [f"POST /2018-06-01/runtime/{path} HTTP/1.1\r\n{self._common}Content-Type: {content_type}\r\n"]
         head += ["{}: {}\r\n".format(*pair) for pair in headers]
         head.append(f"Content-Length: {len(body)}\r\n\r\n")
         head = "".join(head).encode("utf-8", "replace")
         try:
-            return self._post(head, body, poll)
+            return self._post(head, body)
         except ConnectionError:
             # The server closed an idle connection, or went away while it read. A response that did arrive the first
             # time is refused the second time, which the caller takes for what it is.
             self._close()
-            return self._post(head, body, poll)
+            return self._post(head, body)
 
-    def _post(self, head, body, poll):
+    def _post(self, head, body):
         if self._socket is None:
             self._connect()
         if len(body) <= BATCH:
-            self._polled = poll
-            self._socket.sendall(head + body + self._poll if poll else head + body)
+            self._socket.sendall(head + body)
         else:
             self._send_large(head, body)
         status, _, answer = self._receive()
@@ -278,7 +269,7 @@ class RuntimeClient:
     def _close(self):
         if self._socket is not None:
             self._socket.close()
-        self._socket, self._rest, self._polled = None, b"", False
+        self._socket, self._rest = None, b""
 
     def _send_large(self, head, body):
         sent = self._socket.sendmsg([head, body])
@@ -739,7 +730,7 @@ def main(handler_name=None):
         result, _ = _describe(error)
         log.error(result)  # noqa: TRY400 - not the logging module
         sys.stdout.flush()
-        client.post("init/error", to_json(result).encode(), headers=[(TYPE, result["errorType"])], poll=False)
+        client.post("init/error", to_json(result).encode(), headers=[(TYPE, result["errorType"])])
         sys.exit(1)
     names = ("LOG_GROUP_NAME", "LOG_STREAM_NAME", "FUNCTION_NAME", "FUNCTION_MEMORY_SIZE", "FUNCTION_VERSION")
     LambdaContext._fixed = tuple(_env("AWS_LAMBDA_" + name) for name in names)

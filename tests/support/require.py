@@ -9,7 +9,7 @@ import pytest
 
 
 def requires(*tools: str, because: str = "") -> None:
-    """Skip the test with the reason when one of `tools` is not on PATH; fail instead when CI or LAMBENT_REQUIRE_ALL is set.
+    """Skip the test when one of `tools` is not on PATH; fail instead when CI or LAMBENT_REQUIRE_ALL is set.
 
     Call it at the start of a test, of a fixture, or of a module (a skip at module level is allowed here).
     """

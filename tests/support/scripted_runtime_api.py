@@ -2,13 +2,14 @@
 
 It is deliberately plain, so that a bootstrap is judged by the wire alone::
 
-    with ScriptedRuntimeApi() as api, api.start(["sh", "bootstrap"], env={"_HANDLER": "app.handler"}, cwd=folder) as runtime:
+    with ScriptedRuntimeApi() as api, api.start(["sh", "bootstrap"], cwd=folder) as runtime:
         answer = api.invoke(b'{"a": 1}')
         assert answer.path.endswith("/response")
 """
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import socket
@@ -21,9 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import json
+from typing import Any, Self
 
 ROOT = "/2018-06-01/runtime/"
 PATIENCE_S = 30.0
@@ -88,7 +87,7 @@ class ScriptedRuntimeApi:
         self._threads: list[threading.Thread] = []
         self._spawn(self._accept)
 
-    def __enter__(self) -> ScriptedRuntimeApi:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -135,8 +134,10 @@ class ScriptedRuntimeApi:
                 process.wait(PATIENCE_S)
 
     def invoke(self, payload: bytes = b"{}", *, request_id: str | None = None, **headers: str | None) -> Request:
-        """Give the runtime one invocation, wait, and return what it posted. `headers`: ``deadline_ms="…"`` and so on;
-        None leaves one out."""
+        """Give the runtime one invocation, wait, and return what it posted.
+
+        `headers`: ``deadline_ms="…"`` and so on; None leaves one out.
+        """
         self.send(payload, request_id=request_id, **headers)
         return self.posted()
 
