@@ -95,6 +95,12 @@ class InvalidRequestContentException(AwsError):
     code, status = "InvalidRequestContentException", 400
 
 
+class AccessDeniedException(AwsError):
+    """403: the resource belongs to another account. AWS sends no Type with it."""
+
+    code, status, fault = "AccessDeniedException", 403, None
+
+
 class ResourceNotFoundException(AwsError):
     """404: no such function, version, alias or other resource."""
 
@@ -120,9 +126,9 @@ class RequestTooLargeException(AwsError):
 
 
 class RequestEntityTooLargeException(AwsError):
-    """413: the zipped package or the HTTP body is larger than CreateFunction takes."""
+    """413: the zipped package or the HTTP body is larger than CreateFunction takes. AWS sends no Type with it."""
 
-    code, status = "RequestEntityTooLargeException", 413
+    code, status, fault = "RequestEntityTooLargeException", 413, None
 
 
 class UnsupportedMediaTypeException(AwsError):

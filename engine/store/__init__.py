@@ -1,0 +1,37 @@
+"""What is kept: functions, their settings and their code, on disk under one data directory.
+
+::
+
+    DATA/                 0711   traversable, so that a sandbox under another uid reaches the trees; not listable
+    ├── lock              0600   flock'ed by the one engine that uses the directory; holds its pid
+    ├── lambent.db        0600   SQLite, WAL: function versions (JSON), tags, reserved concurrency
+    └── code/             0711
+        └── <sha256 hex>/ 0711   one per distinct package, whoever uses it
+            ├── package.zip  0600   the bytes that were uploaded
+            └── tree/     0755   the same, unpacked once: files 0644, or 0755 when executable
+
+Order makes it safe. A package is complete and on the disk (temporary folder, sync, rename, sync) before a row names it;
+a row is committed (WAL, synchronous=FULL) before memory changes; memory changes before subscribers hear of it and the
+caller gets an answer. A crash between two steps leaves at most a package that no row names, removed at the next start.
+"""
+
+from engine.store.code import CodeStore
+from engine.store.folder import pack_folder
+from engine.store.registry import FunctionChange, FunctionRegistry
+from engine.store.requests import (
+    CreateFunctionRequest,
+    FunctionCode,
+    UpdateFunctionCodeRequest,
+    UpdateFunctionConfigurationRequest,
+)
+
+__all__ = [
+    "CodeStore",
+    "CreateFunctionRequest",
+    "FunctionChange",
+    "FunctionCode",
+    "FunctionRegistry",
+    "UpdateFunctionCodeRequest",
+    "UpdateFunctionConfigurationRequest",
+    "pack_folder",
+]

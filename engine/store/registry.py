@@ -1,0 +1,640 @@
+"""The functions of one engine: what the control plane changes and the data plane reads.
+
+Reads are synchronous, from memory; changes are durable before they are visible (see the package's docstring for the
+order). Code is unpacked before a function is named Active, so a create or an update is complete when it returns: the
+Pending and InProgress that AWS shows in the *answer* (facts §10.1) are rendered by the control plane, never stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import sqlite3
+from bisect import bisect_right, insort
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import anyio
+import anyio.to_thread
+import msgspec
+from msgspec import Struct
+
+from engine.clock import Clock
+from engine.errors import (
+    DataDirectoryError,
+    InvalidParameterValueException,
+    PreconditionFailedException,
+    ResourceConflictException,
+)
+from engine.model.function import LATEST, FunctionVersion
+from engine.model.limits import ACCOUNT_CONCURRENCY, MAX_UNZIPPED, TIMEOUT_S_MAX, UNRESERVED_FLOOR
+from engine.store import rules, shapes
+from engine.store.code import CodeStore, Package
+from engine.store.constraints import check
+from engine.store.database import Database
+from engine.store.lock import DirectoryLock
+from engine.store.names import Names, Reference
+from engine.store.requests import (
+    CreateFunctionRequest,
+    UpdateFunctionCodeRequest,
+    UpdateFunctionConfigurationRequest,
+)
+
+MAX_PAGE: Final = 50
+"""Functions in one page of ListFunctions, whatever was asked for (facts §9.2)."""
+
+GRACE_S: Final = TIMEOUT_S_MAX + 60.0
+"""How long a package that no function names and nobody pinned is kept: an invocation may still run its code."""
+
+_STALE_REVISION: Final = (
+    "The Revision Id provided does not match the latest Revision Id. "
+    "Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
+)
+_ONLY_FUNCTIONS: Final = (
+    "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
+    "Please specify either a function name or an unqualified function ARN."
+)
+
+log = logging.getLogger("lambent.store")
+
+
+class FunctionChange(Struct, frozen=True):
+    """What became of a function.
+
+    Attributes:
+        name: the function.
+        old: before; None when it is new (or replayed at the start).
+        new: after; None when it was deleted. `new is old` when only the reservation changed.
+        reserved: its reserved concurrency now; None when it has none.
+    """
+
+    name: str
+    old: FunctionVersion | None
+    new: FunctionVersion | None
+    reserved: int | None = None
+
+
+class _Record:
+    """One function in memory."""
+
+    __slots__ = ("latest", "reserved", "tags")
+
+    def __init__(self, latest: FunctionVersion, tags: dict[str, str], reserved: int | None) -> None:
+        self.latest = latest
+        self.tags = tags
+        self.reserved = reserved
+
+
+class FunctionRegistry:
+    """The domain service behind the control plane and the embedding API.
+
+    Methods that take `function` accept every form of a name (:mod:`engine.store.names`); those that take `name` want
+    the bare name. Errors are :class:`engine.errors.AwsError` with AWS's texts.
+
+    Args:
+        data_dir: the data directory; made if it is not there. One engine at a time.
+        account_id: twelve digits.
+        region: AWS region of the ARNs.
+        clock: wall-clock time for LastModified, monotonic for grace periods.
+        account_concurrency: the account's limit, from which functions reserve.
+        durable: False skips syncs, for a directory that is thrown away with its engine.
+        max_unzipped: bytes a package may unzip to.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        account_id: str,
+        region: str,
+        clock: Clock,
+        account_concurrency: int = ACCOUNT_CONCURRENCY,
+        durable: bool = True,
+        max_unzipped: int = MAX_UNZIPPED,
+    ) -> None:
+        self.names = Names(account_id, region)
+        self.account_concurrency = account_concurrency
+        self._clock = clock
+        self._lock = DirectoryLock(data_dir)
+        self._database = Database(data_dir / "lambent.db", durable=durable)
+        self._code = CodeStore(data_dir / "code", limit=max_unzipped, durable=durable)
+        self._records: dict[str, _Record] = {}
+        self._sorted: list[str] = []
+        self._subscribers: list[Callable[[FunctionChange], None]] = []
+        self._busy: dict[str, tuple[anyio.Lock, int]] = {}
+        self._uses: Counter[str] = Counter()
+        self._pins: Counter[str] = Counter()
+        self._unused: dict[str, float] = {}
+        self._opened = False
+
+    async def open(self) -> None:
+        """Lock the directory, read everything, tell the subscribers, and remove packages that no function names.
+
+        Raises:
+            DataDirectoryError: in use, not writable, damaged, or of a newer version.
+        """
+        await anyio.to_thread.run_sync(self._lock.acquire)
+        try:
+            await self._database.open()
+            there = await self._code.open()
+            rows = await self._database.read(_load)
+            for name, body, tags, reserved in rows:
+                self._adopt(name, body, tags, reserved, there)
+            await self._code.keep_only(self._uses)
+        except BaseException:
+            await self.close()
+            raise
+        self._opened = True
+        for name in self._sorted:
+            record = self._records[name]
+            self._tell(FunctionChange(name, None, record.latest, record.reserved))
+
+    async def close(self) -> None:
+        """Close the database and release the directory. Harmless when not open."""
+        self._opened = False
+        await self._database.close()
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._lock.release)
+
+    def subscribe(self, callback: Callable[[FunctionChange], None]) -> Callable[[], None]:
+        """Hear of every change, on the loop, after it is durable and before its caller gets an answer.
+
+        Functions that exist already are replayed: at :meth:`open`, or at once when the registry is open.
+
+        Returns:
+            a function that ends the subscription.
+        """
+        self._subscribers.append(callback)
+        if self._opened:
+            for name in self._sorted:
+                record = self._records[name]
+                callback(FunctionChange(name, None, record.latest, record.reserved))
+        return lambda: self._subscribers.remove(callback)
+
+    # Reading: synchronous, from memory.
+
+    def get(self, name: str, qualifier: str | None = None) -> FunctionVersion:
+        """A function version by bare name.
+
+        Raises:
+            ResourceNotFoundException: no such function, or no such version of it.
+        """
+        record = self._records.get(name)
+        if record is None or (qualifier is not None and qualifier != LATEST):
+            raise self.names.not_found(name, qualifier)
+        return record.latest
+
+    def find(self, function: str, qualifier: str | None = None) -> tuple[FunctionVersion, str | None]:
+        """A function version by any form of its name, as Invoke and GetFunction take it.
+
+        Returns:
+            the version, and the qualifier that was asked for, in the name or apart; None when there was none.
+
+        Raises:
+            ValidationException: the name or the qualifier is malformed.
+            InvalidParameterValueException: they disagree.
+            ResourceNotFoundException: not there, or an ARN of another region.
+            AccessDeniedException: an ARN of another account.
+        """
+        record = self._records.get(function)
+        if record is not None and qualifier is None:
+            return record.latest, None
+        reference = self.resolve(function, qualifier)
+        return self.get(reference.name, reference.qualifier), reference.qualifier
+
+    def resolve(self, function: str, qualifier: str | None = None) -> Reference:
+        """Check and take apart a name without looking the function up. Raises as :meth:`find`."""
+        check(shapes.QUALIFIED_FUNCTION, {"FunctionName": function, "Qualifier": qualifier})
+        return self.names.resolve(function, qualifier)
+
+    def list(self, marker: str | None = None, max_items: int | None = None) -> tuple[list[FunctionVersion], str | None]:
+        """A page of functions in the order of their names.
+
+        Args:
+            marker: what the page before returned; None for the first.
+            max_items: 1 to 10,000; pages hold at most 50.
+
+        Returns:
+            the functions, and the marker of the next page or None.
+
+        Raises:
+            InvalidParameterValueException: the marker is not one of ours.
+        """
+        start = 0 if marker is None else bisect_right(self._sorted, _read_marker(marker))
+        end = start + min(max_items or MAX_PAGE, MAX_PAGE)
+        names = self._sorted[start:end]
+        more = end < len(self._sorted)
+        return [self._records[name].latest for name in names], _marker(names[-1]) if more else None
+
+    def tags(self, name: str) -> dict[str, str]:
+        """The function's tags. Raises ResourceNotFoundException."""
+        return dict(self._record(name).tags)
+
+    def reserved(self, name: str) -> int | None:
+        """The function's reserved concurrency, None when it has none. Raises ResourceNotFoundException."""
+        return self._record(name).reserved
+
+    def reserved_total(self) -> int:
+        """The sum of all reservations."""
+        return sum(record.reserved or 0 for record in self._records.values())
+
+    def usage(self) -> tuple[int, int]:
+        """Number of functions, and the bytes of their packages (each counted, as AWS counts)."""
+        return len(self._records), sum(record.latest.code_size for record in self._records.values())
+
+    def code_root(self, function: FunctionVersion) -> str:
+        """The folder with the function's code: its live folder, or its unpacked package (read-only, please)."""
+        return function.source_dir or os.fspath(self._code.tree(_digest(function)))
+
+    def package_path(self, function: FunctionVersion) -> Path:
+        """The zip file of a function that has one.
+
+        Raises:
+            ResourceConflictException: the function's code is a live folder.
+        """
+        if function.source_dir is not None:
+            raise ResourceConflictException(
+                f"{function.arn} is deployed from the folder {function.source_dir}: no package"
+            )
+        return self._code.package(_digest(function))
+
+    # The data plane's use of code.
+
+    def pin(self, function: FunctionVersion) -> None:
+        """Keep the function's package on disk although an update or delete may drop it: an environment uses it."""
+        if function.source_dir is None:
+            self._pins[_digest(function)] += 1
+
+    async def unpin(self, function: FunctionVersion) -> None:
+        """End one :meth:`pin`; removes the package when nobody names or pins it any more."""
+        if function.source_dir is not None:
+            return
+        digest = _digest(function)
+        self._pins[digest] -= 1
+        if self._pins[digest] <= 0:
+            del self._pins[digest]
+            if digest in self._unused:
+                await self._drop([digest])
+
+    # Changes.
+
+    async def create(self, request: CreateFunctionRequest, *, source_dir: str | None = None) -> FunctionVersion:
+        """CreateFunction.
+
+        Args:
+            request: the request; its name may have any unqualified form.
+            source_dir: a live folder instead of a package; Code is not looked at then.
+
+        Returns:
+            the function, Active.
+
+        Raises:
+            AwsError: refused; nothing was kept.
+        """
+        rules.check_create(request, folder=source_dir is not None)
+        assert request.function_name is not None
+        name = self._unqualified(request.function_name)
+        rules.check_name(name)
+        if source_dir is not None:
+            await _check_folder(source_dir)
+        async with self._changing(name), self._package(request, source_dir) as package:
+            if name in self._records:
+                raise ResourceConflictException(f"Function already exist: {name}")
+            bare = FunctionVersion(name=name, arn=self.names.arn(name), source_dir=source_dir)
+            function = self._stamped(rules.created(request, _with_code(bare, package)))
+            tags = {key: value for key, value in (request.tags or {}).items() if value is not None}
+            with anyio.CancelScope(shield=True):
+                await self._database.write(lambda db: _insert(db, function, tags))
+                self._put(name, _Record(function, tags, None))
+                self._tell(FunctionChange(name, None, function))
+        return function
+
+    async def update_configuration(self, request: UpdateFunctionConfigurationRequest) -> FunctionVersion:
+        """UpdateFunctionConfiguration: members left out stay, empty ones clear.
+
+        Raises:
+            AwsError: refused; nothing changed.
+        """
+        rules.check_configuration(request)
+        assert request.function_name is not None
+        name = self._unqualified(request.function_name)
+        async with self._changing(name):
+            old = self.get(name)
+            _check_revision(old, request.revision_id)
+            new = self._stamped(rules.configured(request, old))
+            await self._replace(old, new)
+        return new
+
+    async def update_code(
+        self, request: UpdateFunctionCodeRequest, *, source_dir: str | None = None
+    ) -> FunctionVersion:
+        """UpdateFunctionCode.
+
+        Args:
+            request: the request. With DryRun everything is checked, the package unpacked on trial, nothing changed.
+            source_dir: a live folder instead of a package.
+
+        Returns:
+            the function as it is now; with DryRun as it would be.
+
+        Raises:
+            AwsError: refused; nothing changed.
+        """
+        rules.check_code(request)
+        assert request.function_name is not None
+        name = self._unqualified(request.function_name)
+        if source_dir is not None:
+            await _check_folder(source_dir)
+        async with self._changing(name):
+            old = self.get(name)
+            _check_revision(old, request.revision_id)
+            architectures = tuple(item for item in request.architectures or () if item) or old.architectures
+            if request.dry_run:
+                trial = None if source_dir is not None else await self._code.check(rules.zip_of(request))
+                return _with_code(old, trial, architectures=architectures, source_dir=source_dir)
+            async with self._package(request, source_dir) as package:
+                new = self._stamped(_with_code(old, package, architectures=architectures, source_dir=source_dir))
+                await self._replace(old, new)
+        return new
+
+    async def delete(self, function: str, qualifier: str | None = None) -> None:
+        """DeleteFunction, or one version of it.
+
+        Raises:
+            ResourceNotFoundException: no such function.
+            InvalidParameterValueException: the qualifier names what cannot be deleted.
+        """
+        reference = self.resolve(function, qualifier)
+        name = reference.name
+        async with self._changing(name):
+            if reference.qualifier is not None and not reference.qualifier.isdecimal():
+                if reference.qualifier == LATEST:
+                    raise InvalidParameterValueException(
+                        "$LATEST version cannot be deleted without deleting the function."
+                    )
+                raise InvalidParameterValueException("Deletion of aliases is not currently supported.")
+            record = self._record(name)
+            if reference.qualifier is not None:
+                return  # there are no published versions: one that is not there is deleted already, as on AWS
+            with anyio.CancelScope(shield=True):
+                await self._database.write(lambda db: db.execute("DELETE FROM functions WHERE name = ?", (name,)))
+                del self._records[name]
+                self._sorted.remove(name)
+                self._release(record.latest)
+                self._tell(FunctionChange(name, record.latest, None))
+                await self._collect()
+
+    async def tag(self, name: str, tags: dict[str, str]) -> None:
+        """Add or replace tags.
+
+        Raises:
+            ResourceNotFoundException: no such function.
+            InvalidParameterValueException: none given, or more than 50 would result.
+        """
+        async with self._changing(name):
+            record = self._record(name)
+            if not tags:
+                raise InvalidParameterValueException("An error occurred and the request cannot be processed.")
+            merged = {**record.tags, **tags}
+            rules.check_tags(merged)
+            await self._set_tags(name, record, merged)
+
+    async def untag(self, name: str, keys: Iterable[str]) -> None:
+        """Remove tags; keys that are not there are no error. Raises ResourceNotFoundException."""
+        async with self._changing(name):
+            record = self._record(name)
+            gone = set(keys)
+            await self._set_tags(name, record, {key: value for key, value in record.tags.items() if key not in gone})
+
+    async def reserve(self, function: str, limit: int | None) -> None:
+        """Put or (None) delete the function's reserved concurrency.
+
+        Raises:
+            ResourceNotFoundException: no such function.
+            InvalidParameterValueException: the name is qualified, or less than 100 would be left to the others.
+        """
+        reference = self.resolve(function)
+        if reference.qualifier is not None:
+            raise InvalidParameterValueException(_ONLY_FUNCTIONS)
+        name = reference.name
+        async with self._changing(name):
+            record = self._records.get(name)
+            if record is None:
+                raise self.names.not_found(name, LATEST)
+            others = self.reserved_total() - (record.reserved or 0)
+            if limit and others + limit > self.account_concurrency - UNRESERVED_FLOOR:
+                raise InvalidParameterValueException(
+                    "Specified ReservedConcurrentExecutions for function decreases account's "
+                    f"UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_FLOOR}]."
+                )
+            with anyio.CancelScope(shield=True):
+                await self._database.write(
+                    lambda db: db.execute("UPDATE functions SET reserved = ? WHERE name = ?", (limit, name))
+                )
+                record.reserved = limit
+                self._tell(FunctionChange(name, record.latest, record.latest, limit))
+
+    async def collect(self) -> None:
+        """Remove packages that no function names and no environment pins, now."""
+        await self._drop([digest for digest in self._unused if not self._pins[digest]])
+
+    # Inside.
+
+    def _adopt(self, name: str, body: str, tags: str, reserved: int | None, there: set[str]) -> None:
+        try:
+            function = msgspec.json.decode(body, type=FunctionVersion)
+            read_tags = msgspec.json.decode(tags, type=dict[str, str])
+        except msgspec.MsgspecError as error:
+            raise DataDirectoryError(
+                f"the function {name!r} in {self._database.path} cannot be read: {error}; "
+                "restore the file from a backup, or delete that row from the tables functions and versions"
+            ) from error
+        if function.source_dir is None and _digest(function) not in there:
+            log.error("the code package of %s is missing from %s; update its code", function.arn, self._code.root)
+            function = msgspec.structs.replace(
+                function,
+                state="Failed",
+                state_reason=f"The code package {_digest(function)} is missing from the data directory. "
+                "Update the function's code.",
+                state_reason_code="InternalError",
+            )
+        self._put(name, _Record(function, read_tags, reserved))
+
+    def _put(self, name: str, record: _Record) -> None:
+        self._records[name] = record
+        insort(self._sorted, name)
+        self._use(record.latest)
+
+    def _use(self, function: FunctionVersion) -> None:
+        if function.source_dir is None:
+            digest = _digest(function)
+            self._uses[digest] += 1
+            self._unused.pop(digest, None)
+
+    def _release(self, function: FunctionVersion) -> None:
+        if function.source_dir is None:
+            digest = _digest(function)
+            self._uses[digest] -= 1
+            if self._uses[digest] <= 0:
+                del self._uses[digest]
+                self._unused[digest] = self._clock.now()
+
+    async def _replace(self, old: FunctionVersion, new: FunctionVersion) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._database.write(lambda db: _update(db, new))
+            record = self._records[new.name]
+            record.latest = new
+            self._use(new)
+            self._release(old)
+            self._tell(FunctionChange(new.name, old, new, record.reserved))
+            await self._collect()
+
+    async def _set_tags(self, name: str, record: _Record, tags: dict[str, str]) -> None:
+        body = msgspec.json.encode(tags).decode()
+        with anyio.CancelScope(shield=True):
+            await self._database.write(
+                lambda db: db.execute("UPDATE functions SET tags = ? WHERE name = ?", (body, name))
+            )
+            record.tags = tags
+
+    async def _collect(self) -> None:
+        """What has been out of use for so long that nothing can run it; see :data:`GRACE_S`."""
+        if self._unused:
+            before = self._clock.now() - GRACE_S
+            await self._drop([d for d, since in self._unused.items() if since <= before and not self._pins[d]])
+
+    async def _drop(self, digests: Iterable[str]) -> None:
+        for digest in digests:
+            if self._unused.pop(digest, None) is not None:
+                await self._code.remove(digest)
+
+    @asynccontextmanager
+    async def _package(
+        self, request: CreateFunctionRequest | UpdateFunctionCodeRequest, source_dir: str | None
+    ) -> AsyncIterator[Package | None]:
+        """The request's package, stored and held; None for a folder. Dropped again when no function came to name it."""
+        if source_dir is not None:
+            yield None
+            return
+        code = request.code if isinstance(request, CreateFunctionRequest) else request
+        assert code is not None
+        zipped = rules.zip_of(code)
+        async with self._code.hold(zipped) as package:
+            try:
+                yield package
+            finally:
+                if package.digest not in self._uses:
+                    self._unused.setdefault(package.digest, self._clock.now())
+        if package.digest not in self._uses and not self._pins[package.digest]:
+            await self._drop([package.digest])
+
+    @asynccontextmanager
+    async def _changing(self, name: str) -> AsyncIterator[None]:
+        """One change of a function at a time; different functions change side by side."""
+        if not self._opened:
+            raise RuntimeError("the function registry is not open")
+        lock, users = self._busy.get(name) or (anyio.Lock(), 0)
+        self._busy[name] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._busy[name]
+            if users == 1:
+                del self._busy[name]
+            else:
+                self._busy[name] = (lock, users - 1)
+
+    def _unqualified(self, function: str) -> str:
+        reference = self.names.resolve(function)
+        if reference.qualifier is not None and reference.qualifier != LATEST:
+            raise InvalidParameterValueException(_ONLY_FUNCTIONS)
+        return reference.name
+
+    def _record(self, name: str) -> _Record:
+        record = self._records.get(name)
+        if record is None:
+            raise self.names.not_found(name)
+        return record
+
+    def _stamped(self, function: FunctionVersion) -> FunctionVersion:
+        """A new revision, modified now."""
+        when = datetime.fromtimestamp(self._clock.epoch_ms() / 1000, UTC)
+        return msgspec.structs.replace(
+            function,
+            revision_id=str(uuid4()),
+            last_modified=when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}+0000",
+            state="Active",
+            state_reason=None,
+            state_reason_code=None,
+            last_update_status="Successful",
+        )
+
+    def _tell(self, change: FunctionChange) -> None:
+        for callback in tuple(self._subscribers):
+            try:
+                callback(change)
+            except Exception:
+                # The change is on the disk; one listener's bug must not hide it from the others or from the caller.
+                log.exception("a subscriber failed on the change of %s", change.name)
+
+
+def _load(db: sqlite3.Connection) -> list[tuple[str, str, str, int | None]]:
+    return db.execute(
+        "SELECT name, body, tags, reserved FROM functions JOIN versions USING (name) WHERE version = ? ORDER BY name",
+        (LATEST,),
+    ).fetchall()
+
+
+def _insert(db: sqlite3.Connection, function: FunctionVersion, tags: dict[str, str]) -> None:
+    db.execute("INSERT INTO functions (name, tags) VALUES (?, ?)", (function.name, msgspec.json.encode(tags).decode()))
+    db.execute("INSERT INTO versions (name, version, body) VALUES (?, ?, ?)", (function.name, LATEST, _body(function)))
+
+
+def _update(db: sqlite3.Connection, function: FunctionVersion) -> None:
+    db.execute("UPDATE versions SET body = ? WHERE name = ? AND version = ?", (_body(function), function.name, LATEST))
+
+
+def _body(function: FunctionVersion) -> str:
+    return msgspec.json.encode(function).decode()
+
+
+def _digest(function: FunctionVersion) -> str:
+    return base64.b64decode(function.code_sha256).hex()
+
+
+def _with_code(function: FunctionVersion, package: Package | None, **others: object) -> FunctionVersion:
+    """`function` with this package, or with none (a folder)."""
+    digest = "" if package is None else base64.b64encode(bytes.fromhex(package.digest)).decode()
+    size = 0 if package is None else package.size
+    return msgspec.structs.replace(function, code_sha256=digest, code_size=size, **others)
+
+
+def _check_revision(function: FunctionVersion, revision_id: str | None) -> None:
+    if revision_id is not None and revision_id != function.revision_id:
+        raise PreconditionFailedException(_STALE_REVISION)
+
+
+async def _check_folder(source_dir: str) -> None:
+    folder = Path(source_dir)
+    if not folder.is_absolute() or not await anyio.to_thread.run_sync(folder.is_dir):
+        raise InvalidParameterValueException(
+            f"The folder {source_dir!r} cannot be used as live code: give the absolute path of an existing folder"
+        )
+
+
+def _marker(name: str) -> str:
+    return base64.urlsafe_b64encode(name.encode()).decode()
+
+
+def _read_marker(marker: str) -> str:
+    try:
+        return base64.b64decode(marker.encode(), b"-_", validate=True).decode()
+    except ValueError as error:
+        raise InvalidParameterValueException(f"The marker {marker!r} is not one that ListFunctions returned") from error
