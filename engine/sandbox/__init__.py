@@ -2,8 +2,8 @@
 
 A sandbox holds the processes of one environment of one function: the runtime, later its extensions, and whatever they
 start. It gives them a Runtime API endpoint, a /tmp, limits and a user, and it can end them all at once. It outlives its
-processes: after a time-out or a crash the lifecycle kills them and starts new ones in the same sandbox, with the same /tmp.
-`api` is the contract, and all that the rest of the engine knows; two modes fulfil it:
+processes: after a time-out or a crash the lifecycle kills them and starts new ones in the same sandbox, with the same
+/tmp. `api` is the contract, and all that the rest of the engine knows; two modes fulfil it:
 
 ``process``
     ordinary processes (`process`). Any Unix, no privilege needed; as root, each sandbox has a user of its own. What it
@@ -23,15 +23,15 @@ How a process comes to be (`spawner` has the figures)::
 
 The hard idea is the ending, not the starting. A function may fork twice, call setsid, ignore every signal, fork without
 end, close its descriptors and clear its environment; "the process has exited" then says nothing. So each sandbox has a
-mark that its processes cannot take off, a user id of its own when the engine is root and a resource limit's value when it
-is not, and ending a sandbox means: signal by that mark until the kernel knows no process with it (`spawner.tree`).
+mark that its processes cannot take off, a user id of its own when the engine is root and a resource limit's value when
+it is not, and ending a sandbox means: signal by that mark until the kernel knows no process with it (`spawner.tree`).
 
 Three ends are provided for, each tested by doing it:
 
 * the engine stops, or closes a sandbox: the order goes to a blank, which kills, waits, and removes the folder;
 * the engine is killed: the spawner sees it, ends every sandbox that it was told of, removes their folders, exits;
-* the spawner is killed: its children die with it (PR_SET_PDEATHSIG), the engine reports their exits, starts a new spawner
-  at the next use, and that one sweeps up descendants that had left.
+* the spawner is killed: its children die with it (PR_SET_PDEATHSIG), the engine reports their exits, starts a new
+  spawner at the next use, and that one sweeps up descendants that had left.
 
 If engine and spawner are both killed, the next engine on the same runtime directory finds and removes the rest.
 """

@@ -1,8 +1,8 @@
 """The Runtime API endpoint of a sandbox that shares the host's network.
 
 On Linux all of 127.0.0.0/8 is loopback without any set-up, so each sandbox listens on port 9001, as inside AWS, at an
-address of its own in 127.64.0.0/10: four million of them, taken in a circle from a random start, so that an address comes
-back late and two engines rarely try the same one. Elsewhere only 127.0.0.1 exists, and the port differs.
+address of its own in 127.64.0.0/10: four million of them, taken in a circle from a random start, so that an address
+comes back late and two engines rarely try the same one. Elsewhere only 127.0.0.1 exists, and the port differs.
 """
 
 from __future__ import annotations

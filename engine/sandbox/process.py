@@ -1,7 +1,7 @@
-"""The `process` isolation mode: ordinary processes, each sandbox with its own session, user (when root), /tmp and endpoint.
+"""The `process` isolation mode: ordinary processes; each sandbox has its own user (when root), /tmp and endpoint.
 
-What keeps a sandbox together here is its user id, or without root a marker (`spawner.tree`). What this mode cannot do is
-listed by `ProcessProvider.weaknesses`, and printed at start.
+What keeps a sandbox together here is its user id, or without root a marker (`spawner.tree`). What this mode cannot do
+is listed by `ProcessProvider.weaknesses`, and printed at start.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,12 +24,15 @@ from engine.errors import SandboxError
 
 from . import rlimits, users
 from .addresses import Endpoints
-from .api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
+from .api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, SandboxProvider, SpawnFailed
 from .rundir import RunDirectory, barrier
 from .spawner import tree, wire
-from .spawner_client import Answer, Blank, SpawnerClient, SpawnerGoneError, check
+from .spawner_client import TRIES, Answer, Blank, SpawnerClient, SpawnerGoneError, check
 
 MEMORY_SAMPLE_SECONDS = 0.25
+#: Sandboxes made ahead, without a name: to take one costs microseconds, to make one a conversation with the spawner.
+SPARES = 2
+_REFILL_SECONDS = 0.01
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _STEPS = {
     wire.STEP_SETUP: "setting limits and user",
@@ -88,27 +92,22 @@ class ProcessSandbox:
         self,
         provider: ProcessProvider,
         number: int,
-        sandbox_id: str,
-        limits: SandboxLimits,
         user: int | None,
         listener: socket.socket,
         api_address: str,
     ) -> None:
-        self.id = sandbox_id
+        self.id = f"spare-{number}"
         self.number = number
         self.user = user
         self.listener = listener
         self.api_address = api_address
-        self.tmp_dir = f"{provider.tmp_root}/{sandbox_id}"
+        self.tmp_dir = f"{provider.tmp_root}/{number}"
         marker = provider.marker | number
+        self._marker = marker if user is None and sys.platform == "linux" else None
         self.group = (f"user:{user}:{user + 1}" if user is not None else f"marker:{marker}:-1").encode()
         self._provider = provider
-        self._limits = rlimits.encode(
-            limits,
-            private_user=user is not None,
-            marker=marker if user is None and sys.platform == "linux" else None,
-        )
-        self._user = str(user).encode() if user is not None else b""
+        self._limits = ""
+        self._user = str(user) if user is not None else ""
         self._tmp = os.fsencode(self.tmp_dir)
         self._processes: dict[int, SandboxProcess] = {}
         self._turn = asyncio.Lock()
@@ -120,6 +119,11 @@ class ProcessSandbox:
 
     def __repr__(self) -> str:
         return f"<ProcessSandbox {self.id} {self.api_address} {self.group.decode()} pids {sorted(self._processes)}>"
+
+    def assign(self, sandbox_id: str, limits: SandboxLimits) -> None:
+        """A spare gets its name and its limits."""
+        self.id = sandbox_id
+        self._limits = rlimits.encode(limits, private_user=self.user is not None, marker=self._marker)
 
     @property
     def pids(self) -> list[int]:
@@ -138,7 +142,8 @@ class ProcessSandbox:
             SandboxError: the host refused, the spec cannot be passed on, or the sandbox is closed.
         """
         order = self._order(spec)
-        while True:
+        deaths = 0
+        while deaths < TRIES:
             if self._turn.locked():
                 async with self._turn:  # a kill is going on: a process started now would get lost in it
                     pass
@@ -157,6 +162,7 @@ class ProcessSandbox:
                 check(answer or _DONE)
             except BrokenPipeError:  # it ended while it was idle
                 process.abandoned()
+                deaths += 1
                 continue
             except Answer as failure:
                 process.abandoned()
@@ -168,6 +174,7 @@ class ProcessSandbox:
                 spawner.replenish()
             process.started()
             return process
+        raise SandboxError(f"sandbox {self.id}: {deaths} processes of the spawner ended before they could become one")
 
     async def kill(self) -> None:
         """End every process and wait until none is left; their exits have been told when this returns.
@@ -196,9 +203,11 @@ class ProcessSandbox:
         await self._signal_all(signal.SIGCONT)
 
     def memory_peak(self) -> int | None:
-        """The largest resident set in bytes that a process started by `spawn` was seen to have (VmHWM, the kernel's own
-        high-water mark, read at most every 250 ms, and the kernel's figure at its exit). Children that it made are not
-        counted; None before the first process."""
+        """The largest resident set, in bytes, that a process started by `spawn` was seen to have; None before one.
+
+        It is VmHWM, the kernel's own high-water mark, read at most every 250 ms, and the kernel's figure at the exit.
+        Children that the process made are not counted.
+        """
         now = time.monotonic()
         if now - self._sampled >= MEMORY_SAMPLE_SECONDS:
             self._sampled = now
@@ -231,8 +240,10 @@ class ProcessSandbox:
             self._empty.set_result(None)
 
     async def _end(self, kind: int) -> None:
-        """Kill what was spawned (an order may still be on its way to a blank that has not changed user yet), then the
-        whole group, then wait for the exits."""
+        """Kill what was spawned, then the whole group, then wait for the exits.
+
+        The first is for an order on its way to a blank that has not changed user yet, so is not of the group.
+        """
         for process in list(self._processes.values()):
             process.signal(signal.SIGKILL)
         try:
@@ -258,30 +269,24 @@ class ProcessSandbox:
             try:
                 await self._provider.work(wire.SIGNAL, [self.group, str(int(signum)).encode()])
             except Answer as failure:
-                raise SandboxError(
-                    f"sandbox {self.id}: signal {signum} to all processes failed: {os.strerror(failure.number)}: {failure.text}"
-                ) from None
+                reason = f"{os.strerror(failure.number)}: {failure.text}"
+                raise SandboxError(f"sandbox {self.id}: signal {signum} to all failed: {reason}") from None
 
-    def _order(self, spec: ProcessSpec) -> list[bytes]:
-        """The spec as the strings that `spawner.blank` reads.
+    def _order(self, spec: ProcessSpec) -> bytes:
+        """The spec as the payload that `spawner.blank` reads.
 
         Raises:
             SandboxError: it holds what no process can be given.
         """
-        environment = [os.fsencode(f"{name}={value}") for name, value in spec.env.items()]
-        strings = [
-            self._user,
-            self._limits,
-            os.fsencode(spec.cwd),
-            str(len(spec.argv)).encode(),
-            *map(os.fsencode, spec.argv),
-            *environment,
-        ]
-        if any(b"\0" in string for string in strings):
+        strings = [self._user, self._limits, spec.cwd, str(len(spec.argv)), *spec.argv]
+        for name, value in spec.env.items():
+            if not name or "=" in name:
+                raise SandboxError(f"an environment variable for {spec.argv[0]} has the name {name!r}, which cannot be")
+            strings.append(f"{name}={value}")
+        payload = os.fsencode("\0".join(strings))
+        if payload.count(b"\0") != len(strings) - 1:
             raise SandboxError(f"an argument or environment variable for {spec.argv[0]} contains a NUL byte")
-        if any(not name or "=" in name for name in spec.env):
-            raise SandboxError(f"an environment variable for {spec.argv[0]} has an empty name or a name with '='")
-        return strings
+        return payload
 
     def _explain(self, failure: Answer, spec: ProcessSpec) -> Exception:
         reason = os.strerror(failure.number)
@@ -332,20 +337,26 @@ class ProcessProvider:
         self._restart = asyncio.Lock()
         self._processes: dict[int, tuple[SandboxProcess, ProcessSandbox]] = {}
         self._count = 0
+        self._open: dict[int, ProcessSandbox] = {}
+        self._spares: deque[ProcessSandbox] = deque()
+        self._refill: asyncio.Task[None] | None = None
+        self._refill_timer: asyncio.TimerHandle | None = None
 
     def weaknesses(self) -> list[str]:
         """One line per limit that this mode cannot enforce on this host."""
         lines = [
             "memory: a function may take more than its MemorySize; nothing stops it",
             "cpu: a function may use every core, whatever its MemorySize",
-            "/tmp: the size of a function's /tmp is not limited",
-            "files: a function can read every file of this host that is readable for all users, and write where all may",
-            "network: functions share the host's network, its loopback services and one another's Runtime API addresses",
+            "disk: the size of a function's /tmp is not limited",
+            "files: a function can read every file of this host that all users may read, and write where all may",
+            "network: functions share the host's network, its loopback services and each other's Runtime API addresses",
         ]
         if self._shared_user_because is not None:
             lines += [
-                f"user: functions run as the engine's own user {_user_name()}, and can read and change its files and "
-                f"processes, because {self._shared_user_because}",
+                (
+                    f"user: functions run as the engine's own user {_user_name()}, and can read and change its files "
+                    f"and processes, because {self._shared_user_because}"
+                ),
                 "processes: the number of processes and threads of a function is not limited",
             ]
             if sys.platform != "linux":
@@ -367,12 +378,7 @@ class ProcessProvider:
         try:
             inherit = [self._directory.lock]
             if self._shared_user_because is None:
-                closed = await asyncio.to_thread(barrier, self.tmp_root)
-                if closed is not None:
-                    raise SandboxError(
-                        f"functions run as users of their own, and {closed} does not let them pass to the runtime "
-                        f"directory {self.runtime_dir}: choose another data directory, or chmod o+x {closed}"
-                    )
+                await asyncio.to_thread(self._check_passage)
                 self._users = await asyncio.to_thread(users.claim, self._first_user)
                 inherit.append(self._users.lock)
             self.marker = (random.getrandbits(36) | 1 << 36) << tree.MARKER_SANDBOX_BITS
@@ -383,9 +389,18 @@ class ProcessProvider:
             )
             await self._spawner.start()
             await self._sweep(earlier, [os.fsencode(folder) for folder in leftovers])
+            await self._make_spares()
         except BaseException:
             await self._end()
             raise
+
+    def _check_passage(self) -> None:
+        closed = barrier(self.tmp_root)
+        if closed is not None:
+            raise SandboxError(
+                f"functions run as users of their own, and {closed} does not let them pass to the runtime directory "
+                f"{self.runtime_dir}: choose another data directory, or chmod o+x {closed}"
+            )
 
     async def acquire(self, sandbox_id: str, limits: SandboxLimits) -> ProcessSandbox:
         """Make a sandbox: its endpoint, its user and its /tmp.
@@ -401,6 +416,17 @@ class ProcessProvider:
             raise SandboxError(f"{sandbox_id!r} cannot name a sandbox: letters, digits, '.', '_', '-', at most 128")
         if sandbox_id in self.sandboxes:
             raise SandboxError(f"there is a sandbox {sandbox_id} already")
+        sandbox = self._spares.popleft() if self._spares else await self._make()
+        if sandbox_id in self.sandboxes:
+            self._spares.append(sandbox)
+            raise SandboxError(f"there is a sandbox {sandbox_id} already")
+        sandbox.assign(sandbox_id, limits)
+        self.sandboxes[sandbox_id] = sandbox
+        self._refill_later()
+        return sandbox
+
+    async def _make(self) -> ProcessSandbox:
+        """A sandbox without a name and limits yet."""
         spawner = await self.spawner()
         user = self._users.take() if self._users is not None else None
         try:
@@ -409,8 +435,8 @@ class ProcessProvider:
             self._give_back(user)
             raise
         self._count += 1
-        sandbox = ProcessSandbox(self, self._count, sandbox_id, limits, user, listener, address)
-        self.sandboxes[sandbox_id] = sandbox
+        sandbox = ProcessSandbox(self, self._count, user, listener, address)
+        self._open[sandbox.number] = sandbox
         try:
             await spawner.open_sandbox(*self._registration(sandbox))
         except BaseException as error:
@@ -420,14 +446,38 @@ class ProcessProvider:
             raise
         return sandbox
 
+    def _refill_later(self) -> None:
+        """Make spares again, when the environment that took one is past its start."""
+        if self._refill is None and self._refill_timer is None:
+            loop = asyncio.get_running_loop()
+            self._refill_timer = loop.call_later(_REFILL_SECONDS, self._start_refill)
+
+    def _start_refill(self) -> None:
+        self._refill_timer = None
+        self._refill = asyncio.get_running_loop().create_task(self._make_spares())
+
+    async def _make_spares(self) -> None:
+        try:
+            while len(self._spares) < SPARES:
+                self._spares.append(await self._make())
+        except SandboxError:
+            return  # whoever needs a sandbox next meets the same error, and is told
+        finally:
+            self._refill = None
+
     async def stop(self) -> None:
         """Close every sandbox and end the spawner. What could not be closed, the spawner tries again as it ends.
 
         Raises:
             SandboxError: a sandbox would not close.
         """
+        if self._refill_timer is not None:
+            self._refill_timer.cancel()
+        if self._refill is not None:
+            await self._refill
+        self._spares.clear()
         results = await asyncio.gather(
-            *(sandbox.close() for sandbox in list(self.sandboxes.values())), return_exceptions=True
+            *(sandbox.close() for sandbox in list(self._open.values())), return_exceptions=True
         )
         await self._end()
         for result in results:
@@ -450,7 +500,7 @@ class ProcessProvider:
                 await self._spawner.start()
                 # What the old one's processes left running has no parent that we know: end it all, once.
                 await self._sweep(self.marker, [])
-                for sandbox in list(self.sandboxes.values()):
+                for sandbox in list(self._open.values()):
                     await self._spawner.open_sandbox(*self._registration(sandbox))
             return self._spawner
 
@@ -473,6 +523,7 @@ class ProcessProvider:
     def closed(self, sandbox: ProcessSandbox, *, clean: bool) -> None:
         """A sandbox has closed. When something of it is left, its user is never used again and the spawner keeps it."""
         self.sandboxes.pop(sandbox.id, None)
+        self._open.pop(sandbox.number, None)
         if clean:
             if self._spawner is not None:
                 self._spawner.forget_sandbox(sandbox.number)
@@ -487,8 +538,7 @@ class ProcessProvider:
             self._users.give_back(user)
 
     async def _sweep(self, marker: int, folders: list[bytes]) -> None:
-        """End every process with a user id of our block (or, without one, with a marker of that engine), remove
-        folders."""
+        """End every process with a user id of our block (or, without one, with a marker of that engine)."""
         assert self._spawner is not None
         if self._users is not None:
             group = f"user:{self._users.base}:{self._users.base + users.BLOCK}"
@@ -528,6 +578,9 @@ class ProcessProvider:
 
 
 _DONE = wire.ANSWER.pack(0, 0)
+
+#: The type checker compares with the contract here.
+_CONTRACT: type[SandboxProvider] = ProcessProvider
 
 
 def _high_water(pid: int) -> int | None:

@@ -8,14 +8,14 @@ from .api import SandboxLimits
 
 _MIB = 1024 * 1024
 _NO_LIMIT = resource.RLIM_INFINITY
-#: RLIMIT_RTTIME (asm-generic/resource.h), which the resource module does not name. See `spawner.tree` for what it marks.
+#: RLIMIT_RTTIME (asm-generic/resource.h), which the resource module does not name. What it marks: see `spawner.tree`.
 RLIMIT_RTTIME = 15
 #: RLIMIT_MEMLOCK and RLIMIT_NPROC are not in POSIX.
 _RLIMIT_MEMLOCK = getattr(resource, "RLIMIT_MEMLOCK", None)
 _RLIMIT_NPROC = getattr(resource, "RLIMIT_NPROC", None)
 
 
-def encode(limits: SandboxLimits, *, private_user: bool, marker: int | None) -> bytes:
+def encode(limits: SandboxLimits, *, private_user: bool, marker: int | None) -> str:
     """The limits in the form that `spawner.blank` reads: ``resource=soft:hard,…``.
 
     NPROC counts all processes of a user, so it is a limit of the sandbox only when the user is the sandbox's own.
@@ -31,4 +31,4 @@ def encode(limits: SandboxLimits, *, private_user: bool, marker: int | None) -> 
         table[_RLIMIT_NPROC] = (limits.processes, limits.processes)
     if marker is not None:
         table[RLIMIT_RTTIME] = (marker, marker)
-    return ",".join(f"{number}={soft}:{hard}" for number, (soft, hard) in table.items()).encode()
+    return ",".join(f"{number}={soft}:{hard}" for number, (soft, hard) in table.items())

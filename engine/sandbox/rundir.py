@@ -1,11 +1,11 @@
-"""The engine's runtime directory: where the /tmp folders of sandboxes are, and what an engine that was killed left there.
+"""The engine's runtime directory: the /tmp folders of sandboxes, and what an engine that was killed left there.
 
 ::
 
     RUNTIME_DIR/           0711: sandboxes pass through, but list nothing
         lock               held by the engine and by its spawner; free when both have ended
         marker             the marker of the engine's processes, where they are not told apart by user
-        tmp/SANDBOX_ID/    0700, the sandbox's own
+        tmp/NUMBER/        0700, the sandbox's own
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ sandbox takes a pair: an even id that its processes run as, and the next one, wh
 says what it is for). A pair is given out again only after its sandbox was closed, the longest unused first.
 
 The ids start at 1,900,000,000: beyond login users, /etc/subuid ranges (up to 600,100,000), and what systemd gives to
-containers (up to 1,879,048,191); systemd's own table calls that stretch unused. In a user namespace that does not map them
-(most rootless containers map 65,536) the blocks from 32,768 are taken instead.
+containers (up to 1,879,048,191); systemd's own table calls that stretch unused. In a user namespace that does not map
+them (most rootless containers map 65,536) the blocks from 32,768 are taken instead.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class Spawner:
             self.control.sendall(data, MSG_NOSIGNAL)
 
     def _clean_up(self) -> None:
-        """End all processes, then all sandboxes, several at a time; nothing of the engine's is left when this returns."""
+        """End all processes, then all sandboxes, several at a time."""
         self.control.close()
         signal.set_wakeup_fd(-1)
         for pid in self.children:

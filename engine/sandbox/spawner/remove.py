@@ -83,7 +83,7 @@ def _open(name: str | bytes, parent: int | None) -> int:
 
 
 def _names(folder: int) -> list[str]:
-    return os.listdir(folder)  # noqa: PTH208
+    return os.listdir(folder)
 
 
 def _is_directory(folder: int, name: str) -> bool:

@@ -1,11 +1,11 @@
-"""Ending all processes of a sandbox, whatever they did: setsid, double fork, SIGTERM ignored, forking as fast as they can.
+"""Ending all processes of a sandbox, whatever they did: setsid, double fork, signals ignored, forking without end.
 
 Two ways, by what marks the processes of the sandbox:
 
 **By user** (the engine is root, so each sandbox has a user id of its own). ``kill(-1)`` signals every process that the
-caller may signal, in one walk under the kernel's task list lock: a fork either finished before, then the child is on the
-list, or it sees the pending signal and fails. Nothing slips through, no /proc is read, and the cost does not grow with
-what else runs. The caller is a blank that makes itself the right sender::
+caller may signal, in one walk under the kernel's task list lock: a fork either finished before, then the child is on
+the list, or it sees the pending signal and fails. Nothing slips through, no /proc is read, and the cost does not grow
+with what else runs. The caller is a blank that makes itself the right sender::
 
     real user   K  the sandbox's second id, which no process of it ever has
     effective   N  the sandbox's user: the permission to signal exactly those processes
@@ -14,12 +14,13 @@ what else runs. The caller is a blank that makes itself the right sender::
 A process of the sandbox cannot signal or trace the caller in turn: the kernel compares with the target's real and saved
 ids, which are K and 0.
 
-**By marker** (the engine is not root: all sandboxes share its user). A limit that no ordinary program uses, RLIMIT_RTTIME
-(CPU time without a blocking call under real-time scheduling), is set to a number of the sandbox's own. It is inherited
-by fork and kept over exec, setsid and a cleared environment, an unprivileged process can only lower it, and
-/proc/<pid>/limits shows it. A visible environment variable would do less and be seen by user code. (A program that is out
-to hide could lower the limit; but one that runs as the engine's own user could just as well kill the engine, which the
-mode's weaknesses say.) All are stopped first, until a scan finds nothing new, then killed, until a scan finds none.
+**By marker** (the engine is not root: all sandboxes share its user). A limit that no ordinary program uses,
+RLIMIT_RTTIME (CPU time without a blocking call under real-time scheduling), is set to a number of the sandbox's own. It
+is inherited by fork and kept over exec, setsid and a cleared environment, an unprivileged process can only lower it,
+and /proc/<pid>/limits shows it. A visible environment variable would do less and be seen by user code. (A program that
+is out to hide could lower the limit; but one that runs as the engine's own user could just as well kill the engine,
+which the mode's weaknesses say.) All are stopped first, until a scan finds nothing new, then killed, until a scan finds
+none.
 """
 
 from __future__ import annotations
@@ -60,11 +61,8 @@ class Group:
 
     def pids(self) -> list[int]:
         """The living processes of the group, by a scan of /proc. Zombies are dead."""
-        found = []
-        for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is large
-            if name.isdigit() and self._holds(name):
-                found.append(int(name))
-        return found
+        names = os.listdir("/proc")  # noqa: PTH208 - pathlib is large
+        return [int(name) for name in names if name.isdigit() and self._holds(name)]
 
     def _holds(self, name: str) -> bool:
         try:
@@ -126,7 +124,7 @@ class _Sender:
 
 def _signal_all(signum: int) -> None:
     """kill(-1). Linux answers 0 or an error regardless of whether the caller was allowed to signal anyone."""
-    try:
+    try:  # noqa: SIM105 - contextlib is large
         os.kill(-1, signum)
     except (ProcessLookupError, PermissionError):
         pass
@@ -188,7 +186,7 @@ def users_between(low: int, high: int) -> set[int]:
 
 def signal_one(pid: int, signum: int) -> None:
     """Send a signal to one process; nothing when it has ended."""
-    try:
+    try:  # noqa: SIM105 - contextlib is large
         os.kill(pid, signum)
     except (ProcessLookupError, PermissionError):
         pass
