@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio.to_thread
 
 from engine.lifecycle.variables import Identity, variables
 from engine.model.function import FunctionVersion
 from engine.model.limits import MB_PER_VCPU
-from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits
+from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits, SpawnFailed
 from engine.telemetry.logs import FunctionLog
 
-RuntimeCommand = Callable[[str], Sequence[str] | None]
+RuntimeCommand = Callable[[str], Awaitable[Sequence[str] | None]]
 """Maps a runtime identifier to the command that runs it; None means "a bootstrap in the package" (``provided.*``)."""
 
 
 class EntrypointMissing(Exception):  # noqa: N818 - becomes Runtime.InvalidEntrypoint
-    """There is no bootstrap to execute, or no interpreter for the runtime."""
+    """There is no interpreter for the runtime; the message says what to install."""
 
 
 class Deployment:
@@ -29,9 +32,21 @@ class Deployment:
         code_root: where the code lies, as the engine sees it.
         log: the function's log, shared by all its revisions.
         limits: what its sandboxes are allowed.
+        environments: how many of it there are.
+        superseded: another revision took its place, or the function was deleted.
     """
 
-    __slots__ = ("_command", "_identity", "code_root", "function", "limits", "log")
+    __slots__ = (
+        "_command",
+        "_identity",
+        "_release",
+        "code_root",
+        "environments",
+        "function",
+        "limits",
+        "log",
+        "superseded",
+    )
 
     def __init__(
         self,
@@ -40,12 +55,17 @@ class Deployment:
         log: FunctionLog,
         identity: Identity,
         command: RuntimeCommand,
+        release: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """Describe a revision; `release` is awaited once when nothing will run its code any more."""
         self.function = function
         self.code_root = code_root
         self.log = log
         self._identity = identity
         self._command = command
+        self._release = release
+        self.environments = 0
+        self.superseded = False
         self.limits = SandboxLimits(
             memory_mb=function.memory_mb,
             ephemeral_storage_mb=function.ephemeral_storage_mb,
@@ -57,25 +77,35 @@ class Deployment:
         """The engine's region, for INIT_START."""
         return self._identity.region
 
+    def take_release(self) -> Callable[[], Awaitable[None]] | None:
+        """What to await now that nothing runs this revision; None when something still may, or it was taken."""
+        if self.environments or not self.superseded:
+            return None
+        release, self._release = self._release, None
+        return release
+
     def log_stream(self) -> str:
         """A new log stream name, ``2024/01/02/[$LATEST]0123…`` (facts §3.3)."""
         return f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{self.function.version}]{secrets.token_hex(16)}"
 
-    def process(self, sandbox: Sandbox, log_stream: str) -> ProcessSpec:
+    async def process(self, sandbox: Sandbox, log_stream: str) -> ProcessSpec:
         """The runtime's process in `sandbox`.
 
         Raises:
             EntrypointMissing: with the words for Runtime.InvalidEntrypoint.
         """
         paths = sandbox.paths(self.code_root)
-        command = self._command(self.function.runtime or "")
-        if command is None:
-            # The bootstrap is looked up as on Lambda (facts §5.2); layers (/opt) are not there yet.
-            if not os.path.lexists(os.path.join(self.code_root, "bootstrap")):
-                raise EntrypointMissing(f"Couldn't find valid bootstrap(s): [{paths.task_root}/bootstrap /opt/bootstrap]")
-            command = [f"{paths.task_root}/bootstrap"]
+        command = await self._command(self.function.runtime or "")
         return ProcessSpec(
-            argv=list(command),
+            argv=list(command) if command is not None else [f"{paths.task_root}/bootstrap"],
             env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream),
             cwd=paths.task_root,
         )
+
+    async def explain(self, refused: SpawnFailed, sandbox: Sandbox) -> str:
+        """Why the runtime could not be executed, in AWS's words (facts §4.2)."""
+        if refused.errno == errno.ENOENT and not await anyio.to_thread.run_sync(os.path.lexists, refused.path):
+            # Where a bootstrap is looked for (facts §5.2); layers (/opt) are not there yet.
+            task_root = sandbox.paths(self.code_root).task_root
+            return f"Couldn't find valid bootstrap(s): [{task_root}/bootstrap /opt/bootstrap]"
+        return str(refused)

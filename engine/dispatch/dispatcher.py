@@ -26,7 +26,7 @@ from engine.lifecycle.environment import Environment
 from engine.lifecycle.states import Phase
 from engine.model.invocation import Invocation
 from engine.sandbox.api import SandboxProvider
-from engine.scheduler import READY, Pool, Refusal, RetireReason, Scheduler, Slot
+from engine.scheduler import GONE, READY, Pool, Refusal, RetireReason, Scheduler, Slot
 
 STORIES = 4_096
 """Invocations whose story can still be told."""
@@ -47,6 +47,7 @@ class Dispatcher:
     __slots__ = (
         "_counter",
         "_drained",
+        "_emptied",
         "_init_timeout_s",
         "_loop",
         "_pools",
@@ -90,6 +91,7 @@ class Dispatcher:
         self._timer: asyncio.TimerHandle | None = None
         self._counter = 0
         self._drained: asyncio.Event | None = None
+        self._emptied: asyncio.Event | None = None
         self.closing = False
         self.in_flight = 0
         self.environments: dict[str, Environment] = {}
@@ -110,6 +112,7 @@ class Dispatcher:
                 route_of = invocation.route
                 invocation.route = route if route_of.arn == route.arn else Route(deployment, route_of.arn, pool)
                 self._submit(now(), pool, invocation)
+            self._superseded(old.data)
         return pool
 
     def remove(self, name: str) -> None:
@@ -119,6 +122,16 @@ class Dispatcher:
             return
         for invocation in self.scheduler.close_pool(now(), pool):
             self._fail(invocation, ResourceNotFoundException(f"Function not found: {invocation.route.arn}"))
+        self._superseded(pool.data)
+
+    def _superseded(self, deployment: Deployment) -> None:
+        deployment.superseded = True
+        self._release(deployment)
+
+    def _release(self, deployment: Deployment) -> None:
+        release = deployment.take_release()
+        if release is not None:
+            self.run(release)
 
     def pool(self, name: str) -> Pool[Invocation] | None:
         """The current pool of a function."""
@@ -177,6 +190,7 @@ class Dispatcher:
             environment_id, slot, slot.pool.data, self._provider, self, init_timeout_s=self._init_timeout_s
         )
         slot.environment = environment
+        environment.deployment.environments += 1
         self.environments[environment_id] = environment
         environment.start(now())
 
@@ -216,7 +230,11 @@ class Dispatcher:
     def environment_gone(self, environment: Environment) -> None:
         """Its memory is free."""
         self.environments.pop(environment.id, None)
-        if environment.slot.state != 4:  # noqa: PLR2004 - GONE already when the launch was refused
+        environment.deployment.environments -= 1
+        self._release(environment.deployment)
+        if self._emptied is not None and not self.environments:
+            self._emptied.set()
+        if environment.slot.state != GONE:  # it is gone for the scheduler already when the launch was refused
             self.scheduler.gone(now(), environment.slot)
 
     def run(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -234,7 +252,7 @@ class Dispatcher:
                 await asyncio.wait_for(self._drained.wait(), limit_s)
         return self.in_flight
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """End every environment; who still waits or runs is told that the engine stopped."""
         self.closing = True
         for invocation in self.scheduler.shutdown():
@@ -245,6 +263,12 @@ class Dispatcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    async def gone(self) -> None:
+        """Wait until no environment is left, after `stop`."""
+        while self.environments:
+            self._emptied = asyncio.Event()
+            await self._emptied.wait()
 
     # ---- for the curious -------------------------------------------------------------------------------------------------
 

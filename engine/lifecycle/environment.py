@@ -230,12 +230,12 @@ class Environment(EnvironmentCore):
             )
             failure: Failure | None = None
             try:
-                spec = self.deployment.process(sandbox, self.log_stream)
+                spec = await self.deployment.process(sandbox, self.log_stream)
                 process = await sandbox.spawn(spec, lambda exit_: self._process_ended(generation, exit_))
             except EntrypointMissing as error:
                 failure = failures.invalid_entrypoint(str(error))
             except SpawnFailed as error:
-                failure = failures.invalid_entrypoint(str(error))
+                failure = failures.invalid_entrypoint(await self.deployment.explain(error, sandbox))
             except SandboxError as error:
                 failure = failures.sandbox_failed(str(error))
             else:

@@ -2,7 +2,7 @@
 
 On the warm path two records are appended per invocation (its start, its end), each a small tuple that holds the
 invocation; text is made only when somebody reads. Lines a function prints are kept as text. The ring is bounded by
-records and by bytes; the oldest go first, and how many went is known (`dropped`).
+records (the deque sees to that) and by bytes of text (counted when lines come); the oldest go first.
 """
 
 from __future__ import annotations
@@ -49,31 +49,24 @@ _Raw = tuple[int, float, str, Invocation | None, str]
 class FunctionLog:
     """The log of one function. Not thread-safe: it lives on the loop."""
 
-    __slots__ = ("_bytes", "_records", "dropped", "followers")
+    __slots__ = ("_bytes", "_records", "followers")
 
     def __init__(self) -> None:
-        self._records: deque[_Raw] = deque()
-        self._bytes = 0
-        self.dropped = 0
+        self._records: deque[_Raw] = deque(maxlen=MAX_RECORDS)
+        self._bytes = 0  # at least the text in the ring; what fell off its end is subtracted when it matters
         self.followers: list[Callable[[LogRecord], None]] = []
 
     def start(self, stream: str, invocation: Invocation) -> None:
         """An invocation began."""
-        records = self._records
-        records.append((START, invocation.started, stream, invocation, ""))
-        if len(records) > MAX_RECORDS:
-            self._trim()
+        self._records.append((START, invocation.started, stream, invocation, ""))
         if self.followers:
-            self._tell(records[-1])
+            self._tell(self._records[-1])
 
     def end(self, stream: str, invocation: Invocation) -> None:
         """An invocation ended: END and REPORT."""
-        records = self._records
-        records.append((END, invocation.ended, stream, invocation, ""))
-        if len(records) > MAX_RECORDS:
-            self._trim()
+        self._records.append((END, invocation.ended, stream, invocation, ""))
         if self.followers:
-            self._tell(records[-1])
+            self._tell(self._records[-1])
 
     def line(self, stream: str, invocation: Invocation | None, text: str) -> None:
         """The function printed a line."""
@@ -93,16 +86,18 @@ class FunctionLog:
     def _append(self, raw: _Raw) -> None:
         self._records.append(raw)
         self._bytes += len(raw[4])
-        if self._bytes > MAX_BYTES or len(self._records) > MAX_RECORDS:
+        if self._bytes > MAX_BYTES:
             self._trim()
         if self.followers:
             self._tell(raw)
 
     def _trim(self) -> None:
+        """Make room for a quarter more, so that this happens once per many lines."""
         records = self._records
-        while len(records) > 1 and (self._bytes > MAX_BYTES or len(records) > MAX_RECORDS):
-            self._bytes -= len(records.popleft()[4])
-            self.dropped += 1
+        size = sum(len(raw[4]) for raw in records)
+        while size > MAX_BYTES * 3 // 4 and len(records) > 1:
+            size -= len(records.popleft()[4])
+        self._bytes = size
 
     def _tell(self, raw: _Raw) -> None:
         for record in _render(raw):

@@ -1,0 +1,56 @@
+"""Which command runs a managed runtime, and where its bootstrap lies so that functions can read it.
+
+The bootstraps are copied into the data directory at start: the engine's own installation may well be in a place that
+the users whom functions run as cannot reach (a virtual environment under /root, say), and must stay so.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anyio.to_thread
+import bootstraps
+
+from engine.dispatch.deployment import EntrypointMissing
+
+
+class Runtimes:
+    """The managed runtimes of one engine."""
+
+    def __init__(self, folder: Path, reachable: Callable[[str], str | None]) -> None:
+        """`folder` is ours to fill; `reachable` names what keeps functions from a path, None when nothing does."""
+        self._folder = folder
+        self._reachable = reachable
+        self._commands: dict[str, Sequence[str] | None] = {}
+
+    def install(self) -> None:
+        """Copy the bootstraps. Blocking. Raises OSError."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True)
+        self._folder.chmod(0o755)
+        for language, name in (("python", "bootstrap.py"), ("nodejs", "bootstrap.js")):
+            source = bootstraps.path(language) / name
+            if not source.exists():
+                continue
+            target = self._folder / language
+            target.mkdir()
+            target.chmod(0o755)
+            shutil.copyfile(source, target / name)
+            (target / name).chmod(0o644)
+
+    async def command(self, runtime: str) -> Sequence[str] | None:
+        """The command that runs `runtime`; None for ``provided.*``, whose bootstrap is in the package.
+
+        Raises:
+            EntrypointMissing: there is no interpreter for it here; says what to install.
+        """
+        if runtime in self._commands:
+            return self._commands[runtime]
+        try:
+            command = await anyio.to_thread.run_sync(bootstraps.command, runtime, self._folder, self._reachable)
+        except bootstraps.RuntimeNotFoundError as error:
+            raise EntrypointMissing(str(error)) from None
+        self._commands[runtime] = command
+        return command

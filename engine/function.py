@@ -1,0 +1,87 @@
+"""A function, as the embedding API hands it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+
+from engine.invoke.result import InvocationResult
+from engine.model.function import FunctionVersion
+from engine.store.requests import Environment, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+
+class Function:
+    """A handle on one function of an engine. Cheap; holds no state but the name."""
+
+    __slots__ = ("_engine", "name")
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Function {self.name}>"
+
+    @property
+    def configuration(self) -> FunctionVersion:
+        """The current configuration of $LATEST.
+
+        Raises:
+            ResourceNotFoundException: the function was deleted.
+        """
+        return self._engine.registry.get(self.name)
+
+    async def invoke(
+        self, payload: Any = None, *, qualifier: str | None = None, tail: bool = False, client_context: str = ""
+    ) -> InvocationResult:
+        """Invoke it and wait for the answer; see `Engine.invoke`."""
+        return await self._engine.invoke(
+            self.name, payload, qualifier=qualifier, tail=tail, client_context=client_context
+        )
+
+    async def update_code(self, code: str | Path | bytes) -> None:
+        """Replace its code; invocations from now on run the new one.
+
+        Raises:
+            AwsError: what UpdateFunctionCode would refuse.
+            ConfigurationError: `code` is not there or not of a known kind.
+        """
+        from engine.engine import read_code
+
+        package = code if isinstance(code, bytes) else await anyio.to_thread.run_sync(read_code, Path(code).absolute())
+        await self._engine.registry.update_code(UpdateFunctionCodeRequest(function_name=self.name, zip_file=package))
+
+    async def configure(
+        self,
+        *,
+        handler: str | None = None,
+        runtime: str | None = None,
+        memory_mb: int | None = None,
+        timeout_s: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Change its configuration; what is None stays as it is.
+
+        Raises:
+            AwsError: what UpdateFunctionConfiguration would refuse.
+        """
+        await self._engine.registry.update_configuration(
+            UpdateFunctionConfigurationRequest(
+                function_name=self.name,
+                handler=handler,
+                runtime=runtime,
+                memory_size=memory_mb,
+                timeout=timeout_s,
+                environment=None if environment is None else Environment(variables=dict(environment)),
+            )
+        )
+
+    async def delete(self) -> None:
+        """Delete it; its environments end."""
+        await self._engine.registry.delete(self.name)

@@ -1,0 +1,1 @@
+"""For people who test their functions with Lambent: a pytest fixture (`engine.testing.pytest_plugin`)."""
