@@ -1,0 +1,149 @@
+"""The functions that are measured: one echo per runtime, as a package for an engine and as a command for the floor."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from msgspec import Struct
+
+import bootstraps
+
+ROOT = Path(__file__).parent.parent
+PYTHON = f"python3.{sys.version_info[1]}"
+
+PYTHON_ECHO = "def handler(event, context):\n    return event\n"
+NODE_ECHO = "exports.handler = async (event) => event;\n"
+RIC_BOOTSTRAP = """#!/bin/sh
+exec {python} -m awslambdaric app.handler
+"""
+
+
+class Missing(Exception):  # noqa: N818 - a reason to leave something out, not an error
+    """Something that a measurement needs is not on this machine; the message says what and how to get it."""
+
+
+class Function(Struct, frozen=True):
+    """One echo.
+
+    Attributes:
+        name: how tables name it.
+        runtime: AWS runtime identifier.
+        handler: the handler setting.
+        files: file name -> content; ``bootstrap`` is executable.
+    """
+
+    name: str
+    runtime: str
+    handler: str
+    files: Mapping[str, bytes]
+
+    def package(self) -> bytes:
+        """The zip for CreateFunction."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as package:
+            for name, content in self.files.items():
+                entry = zipfile.ZipInfo(name)
+                entry.external_attr = (0o100755 if name == "bootstrap" else 0o100644) << 16
+                package.writestr(entry, content)
+        return buffer.getvalue()
+
+    def unpack(self, folder: Path) -> Path:
+        """Writes the files into `folder`, for what starts functions from one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(0o755 if name == "bootstrap" else 0o644)
+        return folder
+
+    def command(self, folder: Path) -> list[str]:
+        """What starts its runtime from the unpacked files, without an engine."""
+        return bootstraps.command(self.runtime) or [str(folder / "bootstrap")]
+
+    def variables(self, runtime_api: str, folder: Path) -> dict[str, str]:
+        """The environment that its runtime needs, without an engine."""
+        return {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "en_US.UTF-8",
+            "AWS_LAMBDA_RUNTIME_API": runtime_api,
+            "AWS_LAMBDA_FUNCTION_NAME": self.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{self.name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": "benchmark",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "LAMBDA_TASK_ROOT": str(folder),
+            "_HANDLER": self.handler,
+        }
+
+
+@cache
+def native_binary() -> Path:
+    """The Rust bootstrap without dependencies (`bootstraps/rust/minimal`), built when needed."""
+    crate = ROOT / "bootstraps/rust/minimal"
+    if shutil.which("cargo") is None:
+        raise Missing("cargo is not installed: no native bootstrap")
+    built = subprocess.run(
+        ["cargo", "build", "--release", "--locked", "--quiet"], cwd=crate, capture_output=True, text=True, check=False
+    )
+    if built.returncode:
+        raise Missing(f"{crate} does not build: {built.stderr.strip()[-300:]}")
+    return crate / "target/release/bootstrap"
+
+
+def _native() -> Function:
+    return Function("native", "provided.al2023", "bootstrap", {"bootstrap": native_binary().read_bytes()})
+
+
+def _python() -> Function:
+    return Function("python", PYTHON, "app.handler", {"app.py": PYTHON_ECHO.encode()})
+
+
+def _node() -> Function:
+    node = shutil.which("node")
+    if node is None:
+        raise Missing("node is not installed")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    major = version.lstrip("v").partition(".")[0]
+    return Function("node", f"nodejs{major}.x", "app.handler", {"app.js": NODE_ECHO.encode()})
+
+
+def _awslambdaric() -> Function:
+    """AWS's own client from PyPI in a `provided` function, on the interpreter that runs this benchmark."""
+    if find_spec("awslambdaric") is None:
+        raise Missing("awslambdaric is not installed (uv sync)")
+    start = RIC_BOOTSTRAP.format(python=sys.executable).encode()
+    return Function(
+        "awslambdaric", "provided.al2023", "app.handler", {"bootstrap": start, "app.py": PYTHON_ECHO.encode()}
+    )
+
+
+def _shell() -> Function:
+    folder = bootstraps.path("shell")
+    if shutil.which("curl") is None:
+        raise Missing("curl is not installed")
+    example = folder / "example"
+    files = {"bootstrap": (folder / "bootstrap").read_bytes()}
+    files |= {path.name: path.read_bytes() for path in example.iterdir() if path.is_file()}
+    return Function("shell", "provided.al2023", "function.handler", files)
+
+
+FUNCTIONS: dict[str, Callable[[], Function]] = {
+    "native": _native,
+    "python": _python,
+    "awslambdaric": _awslambdaric,
+    "node": _node,
+    "shell": _shell,
+}
+
+
+def function(name: str) -> Function:
+    """One of `FUNCTIONS`. Raises Missing when this machine cannot run it."""
+    return FUNCTIONS[name]()
