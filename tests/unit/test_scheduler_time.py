@@ -139,3 +139,15 @@ def test_a_busy_host_is_woken_about_once_per_keep_alive() -> None:
         due = min([due, *host.wakes])
         host.wakes.clear()
     assert wakes <= 11
+
+
+def test_invocations_received_earlier_than_the_last_one_submitted_keep_the_queue_in_order() -> None:
+    host = Host(memory_mb=100, wait_limit_s=2.0)
+    pool, other = host.scheduler.open_pool("f", 100), host.scheduler.open_pool("g", 100)
+    host.busy(0.0, pool)
+    host.scheduler.submit(1.0, pool, "one")
+    host.scheduler.submit(0.9, other, "received before one, submitted after it")
+    host.told()
+    assert host.scheduler.advance(2.95) == 3.0
+    host.scheduler.advance(3.0)
+    assert [effect[0] for effect in host.told()] == ["refuse", "refuse"]
