@@ -29,9 +29,12 @@ fn main() {
 }
 
 fn serve() -> std::io::Result<()> {
-    let address = env::var("AWS_LAMBDA_RUNTIME_API").unwrap_or_default();
-    let mut connection = Connection::open(&address)?;
-    let poll = format!("GET {ROOT}/invocation/next HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
+    // host:port, and with some emulators a path under which the API lies.
+    let api = env::var("AWS_LAMBDA_RUNTIME_API").unwrap_or_default();
+    let (address, base) = api.split_at(api.find('/').unwrap_or(api.len()));
+    let root = format!("{}{ROOT}", base.trim_end_matches('/'));
+    let mut connection = Connection::open(address)?;
+    let poll = format!("GET {root}/invocation/next HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
     let mut out = Vec::with_capacity(80 * 1024);
 
     let setting = env::var("MODE").unwrap_or_default();
@@ -45,7 +48,7 @@ fn serve() -> std::io::Result<()> {
         "init-error" => {
             let body = br#"{"errorMessage":"asked for by MODE","errorType":"Runtime.InitError","stackTrace":[]}"#;
             let kind = "Lambda-Runtime-Function-Error-Type: Runtime.InitError\r\n";
-            head(&mut out, "init/error", &address, kind, body.len())?;
+            head(&mut out, &format!("{root}/init/error"), address, kind, body.len())?;
             connection.send(&mut out, body)?;
             connection.receive()?;
             exit(1);
@@ -86,11 +89,11 @@ fn serve() -> std::io::Result<()> {
         }
         if let Mode::Error = mode {
             let body = br#"{"errorMessage":"asked for by MODE","errorType":"ModeError","stackTrace":[]}"#;
-            head(&mut out, &format!("invocation/{id}/error"), &address, &attempt, body.len())?;
+            head(&mut out, &format!("{root}/invocation/{id}/error"), address, &attempt, body.len())?;
             connection.send(&mut out, body)?;
         } else {
             let size = connection.body(&event).len();
-            write!(out, "POST {ROOT}/invocation/{id}/response HTTP/1.1\r\nHost: {address}\r\n")?;
+            write!(out, "POST {root}/invocation/{id}/response HTTP/1.1\r\nHost: {address}\r\n")?;
             write!(out, "Content-Type: application/json\r\n{attempt}Content-Length: {size}\r\n\r\n")?;
             connection.send_back(&mut out, &event)?;
         }
@@ -105,6 +108,6 @@ fn serve() -> std::io::Result<()> {
 
 /// The head of a POST, with further header lines in `extra`.
 fn head(out: &mut Vec<u8>, path: &str, address: &str, extra: &str, size: usize) -> std::io::Result<()> {
-    write!(out, "POST {ROOT}/{path} HTTP/1.1\r\nHost: {address}\r\n")?;
+    write!(out, "POST {path} HTTP/1.1\r\nHost: {address}\r\n")?;
     write!(out, "Content-Type: application/json\r\n{extra}Content-Length: {size}\r\n\r\n")
 }
