@@ -1,0 +1,188 @@
+"""``lambent deploy``: a function onto a server, over AWS's own API shapes."""
+
+from __future__ import annotations
+
+import base64
+import sys
+import time
+from typing import Any
+
+import click
+
+from engine.cli import package
+from engine.cli.console import CommandError, emit_json, note
+from engine.cli.guess import Guess
+from engine.cli.http import FUNCTIONS, Client, RefusedError, function_path
+from engine.cli.options import common, setting, variables
+from engine.settings import load
+
+SETTLE_LIMIT_S = 60.0
+HOT_RELOAD_BUCKET = "hot-reload"
+"""The name by which LocalStack, and so every tool that knows it, asks for a live folder."""
+
+
+@click.command(
+    "deploy",
+    epilog="\b\nExample:\n  lambent deploy functions/hello --name hello --memory 256 --env STAGE=dev\n"
+    "  lambent deploy functions/hello --watch",
+)
+@click.argument("path")
+@click.option("--name", metavar="NAME", help="The function's name.  [default: the folder's or file's]")
+@click.option("--handler", metavar="NAME", help="Handler, such as app.handler.  [default: guessed from the files]")
+@click.option("--runtime", metavar="ID", help="Runtime, such as python3.12.  [default: guessed from the files]")
+@click.option("--memory", type=int, metavar="MB", help="Memory size in MB.  [default: 128, or as it is]")
+@click.option("--timeout", type=int, metavar="SECONDS", help="Time limit of one invocation.  [default: 3, or as it is]")
+@click.option(
+    "--env",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A variable for the function; may be repeated. Replaces all that were set.",
+)
+@click.option("--description", metavar="TEXT", help="What it is for.")
+@click.option("--role", metavar="ARN", help="Execution role.  [default: a placeholder: nothing checks it]")
+@click.option("--watch", is_flag=True, help="Run from the folder itself: a saved file is live on the next invocation.")
+@click.option("--json", "as_json", is_flag=True, help="Print the function's configuration as JSON instead of its ARN.")
+@setting("endpoint_url")
+@common
+def command(
+    *,
+    path: str,
+    name: str | None,
+    handler: str | None,
+    runtime: str | None,
+    memory: int | None,
+    timeout: int | None,
+    env: tuple[str, ...],
+    description: str | None,
+    role: str | None,
+    watch: bool,
+    as_json: bool,
+    config: str | None,
+    **flags: Any,
+) -> None:
+    """Create a function on a server, or update it, and wait until it can be invoked.
+
+    PATH is a folder, a zip, a source file or a bootstrap executable. What is not given stays as it is on a function
+    that is already there. Prints the function's ARN.
+    """
+    from engine.cli.run import function_name
+
+    settings = load(flags, config=config)
+    source = package.find(path)
+    if watch and source.folder is None:
+        raise CommandError(f"--watch runs a function from a folder, and {path} is none. Name the folder that it is in.")
+    name = name or function_name((source.folder or source.path).stem)
+    wanted: dict[str, Any] = {
+        "Runtime": runtime,
+        "Handler": handler,
+        "MemorySize": memory,
+        "Timeout": timeout,
+        "Description": description,
+        "Role": role,
+        "Environment": {"Variables": variables(env)} if env else None,
+    }
+    deployment = _Deployment(Client(settings.endpoint_url), name, source, watch=watch)
+    began = time.monotonic()
+    existing = deployment.existing()
+    done = deployment.create(wanted) if existing is None else deployment.update(existing, wanted)
+    took = time.monotonic() - began
+    what = "created" if existing is None else "updated"
+    how = f"live from {source.folder}" if watch else f"{done.get('CodeSize', 0)} bytes"
+    note(f"{what} {name} ({done.get('Runtime')}, handler {done.get('Handler')}, {how}) in {took:.2f} s")
+    if as_json:
+        emit_json(done)
+    else:
+        sys.stdout.write(done["FunctionArn"] + "\n")
+
+
+class _Deployment:
+    """One function on one server."""
+
+    def __init__(self, client: Client, name: str, source: package.Source, *, watch: bool) -> None:
+        self._client = client
+        self._name = name
+        self._source = source
+        self._watch = watch
+
+    def existing(self) -> dict[str, Any] | None:
+        """Its configuration, None when it is not there."""
+        try:
+            return self._get(f"look for function '{self._name}'")
+        except RefusedError as refused:
+            if refused.code == "ResourceNotFoundException":
+                return None
+            raise
+
+    def create(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """CreateFunction."""
+        guess = self._source.guess(wanted["Runtime"], wanted["Handler"])
+        _tell(guess)
+        body = {key: value for key, value in wanted.items() if value is not None}
+        body |= {"FunctionName": self._name, "Code": self._code(), "Runtime": guess.runtime, "Handler": guess.handler}
+        body.setdefault("Role", "arn:aws:iam::000000000000:role/lambent")
+        self._client.request(f"create function '{self._name}'", "POST", FUNCTIONS, body=body)
+        return self._settled()
+
+    def update(self, existing: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+        """UpdateFunctionConfiguration for what differs, then UpdateFunctionCode."""
+        if wanted["Runtime"] is None and wanted["Handler"] is None:
+            wanted |= self._other_language(existing)
+        changes = {key: value for key, value in wanted.items() if value is not None and existing.get(key) != value}
+        what = f"update function '{self._name}'"
+        if changes:
+            self._settled()
+            path = function_path(self._name, "/configuration")
+            self._client.request(what, "PUT", path, body=changes)
+        self._settled()
+        self._client.request(what, "PUT", function_path(self._name, "/code"), body=self._code())
+        return self._settled()
+
+    def _other_language(self, existing: dict[str, Any]) -> dict[str, str]:
+        """Runtime and handler anew when the code is now in another language; else what is set stays."""
+        try:
+            guess = self._source.guess(None, None)
+        except CommandError:
+            return {}
+        if _family(guess.runtime) == _family(existing.get("Runtime") or ""):
+            return {}
+        _tell(guess)
+        return {"Runtime": guess.runtime, "Handler": guess.handler}
+
+    def _code(self) -> dict[str, str]:
+        if self._watch:
+            return {"S3Bucket": HOT_RELOAD_BUCKET, "S3Key": str(self._source.folder)}
+        return {"ZipFile": base64.b64encode(self._source.package()).decode()}
+
+    def _get(self, what: str) -> dict[str, Any]:
+        configuration = self._client.request(what, "GET", function_path(self._name, "/configuration")).json()
+        assert isinstance(configuration, dict)
+        return configuration
+
+    def _settled(self) -> dict[str, Any]:
+        """Wait until it is Active and no update is in progress."""
+        deadline = time.monotonic() + SETTLE_LIMIT_S
+        pause = 0.005
+        while True:
+            now = self._get(f"wait for function '{self._name}'")
+            state, update = now.get("State"), now.get("LastUpdateStatus")
+            if state == "Failed" or update == "Failed":
+                reason = now.get("StateReason") or now.get("LastUpdateStatusReason") or "no reason was given"
+                raise CommandError(f"function '{self._name}' could not be made ready on {self._client.url}: {reason}.")
+            if state != "Pending" and update != "InProgress":
+                return now
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"function '{self._name}' is still {state}, its update {update}, after {SETTLE_LIMIT_S:g} s. "
+                    f"See the output of the server at {self._client.url}."
+                )
+            time.sleep(pause)
+            pause = min(pause * 2, 0.5)
+
+
+def _family(runtime: str) -> str:
+    return runtime.rstrip("0123456789.x") if not runtime.startswith("provided") else "provided"
+
+
+def _tell(guess: Guess) -> None:
+    if guess.why != "as given":
+        note(f"{guess.runtime}, handler {guess.handler} ({guess.why})")

@@ -1,0 +1,97 @@
+"""``lambent serve``: the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from engine.cli.console import note, warn
+from engine.cli.options import common, setting
+from engine.settings import Settings, load
+
+
+@click.command(
+    "serve",
+    epilog="\b\nExample:\n  lambent serve --port 9000 --data-dir /var/lib/lambent\n"
+    "  aws lambda list-functions --endpoint-url http://127.0.0.1:9000",
+)
+@setting(
+    "host", "port", "data_dir", "isolation", "memory_budget", "keep_alive", "wait_limit", "init_timeout",
+    "account_concurrency", "account_id", "region", "drain",
+)  # fmt: skip
+@click.option(
+    "--hot-reload/--no-hot-reload",
+    default=None,
+    help="Whether a client may run functions straight from folders of this machine.  [default: on when listening on a "
+    "loopback address only]",
+)
+@common
+def command(config: str | None, hot_reload: bool | None, **flags: Any) -> int:
+    """Serve functions to AWS clients on one address.
+
+    Prints one line when it is ready. SIGTERM or Ctrl-C lets running invocations finish, then stops; a second one stops
+    at once.
+    """
+    from engine.cli.loop import run
+
+    return run(_serve(load(flags, config=config), hot_reload))
+
+
+async def _serve(settings: Settings, hot_reload: bool | None) -> int:
+    from engine import Engine
+    from engine.cli.embed import engine_options
+
+    stopping = asyncio.Event()
+    ready = False
+    task = asyncio.current_task()
+    assert task is not None
+
+    def stop(name: str) -> None:
+        if not ready or stopping.is_set():
+            task.cancel()
+        else:
+            note(f"lambent: {name}: finishing what runs, at most {settings.drain_s:g} s; once more stops at once")
+            stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop, signal.Signals(signum).name)
+    if hot_reload is None:
+        hot_reload = _loopback(settings.host)
+    left = 0
+    try:
+        async with Engine(data_dir=settings.data_dir, hot_reload=hot_reload, **engine_options(settings)) as engine:
+            server = await engine.serve(settings.host, settings.port)
+            for line in engine.weaknesses():
+                warn(line)
+            if not _loopback(settings.host):
+                warn(f"anyone who reaches {settings.host} can run code here: requests are not authenticated")
+            sys.stdout.write(
+                f"lambent: ready on {server.url} "
+                f"(isolation {engine.provider.mode}, data {engine.data_dir}, pid {os.getpid()})\n"
+            )
+            sys.stdout.flush()
+            ready = True
+            await stopping.wait()
+            left = await engine.drain(settings.drain_s)
+    except asyncio.CancelledError:
+        note("lambent: stopped at once")
+        return 1 if ready else 130
+    if left:
+        warn(f"stopped with {left} invocations still running: they were ended after {settings.drain_s:g} s")
+        return 1
+    return 0
+
+
+def _loopback(host: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
