@@ -264,6 +264,10 @@ class FunctionRegistry:
             )
         return self._code.package(_digest(function))
 
+    def stored_package(self, digest: str) -> Path:
+        """Where the zip file with this SHA-256 (hex) is, if it is."""
+        return self._code.package(digest)
+
     # The data plane's use of code.
 
     def pin(self, function: FunctionVersion) -> None:

@@ -1,0 +1,1 @@
+"""One file per family of operations: each handler reads a request, asks the registry, renders the answer."""
