@@ -148,7 +148,7 @@ class Engine:
         await self.registry.open()
         stack.push_async_callback(self.registry.close)
         await anyio.to_thread.run_sync(shutil.rmtree, self.data_dir / "live", True)  # what a killed engine left
-        self.provider = make_provider(self.isolation, self.data_dir / "run")
+        self.provider = await anyio.to_thread.run_sync(make_provider, self.isolation, self.data_dir / "run")
         await self.provider.start()
         stack.push_async_callback(self.provider.stop)
         self.runtimes = Runtimes(self.data_dir / "runtimes", self.provider.reachable)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 #: connection open. Without such a grandchild nothing waits: the kernel closes the connection with the process.
 SETTLE_S: Final = 0.02
 _STORY: Final = 64
+_LISTENING: Final = Phase.REINIT
 
 now = time.monotonic
 
@@ -129,28 +130,34 @@ class Environment(EnvironmentCore):
         return self._process.pid if self._process is not None else None
 
     # ---- from the Runtime API server -----------------------------------------------------------------------------------
+    # A process that is being killed may still get a word in: it is not heard.
 
     def runtime_next(self) -> None:
         """The runtime parked on `next`."""
-        self.next(now())
+        if self.phase <= _LISTENING:
+            self.next(now())
 
     def runtime_response(self, invocation: RuntimeInvocation, body: bytes, content_type: bytes) -> None:
         """The runtime answered."""
-        self.responded(now(), body)
+        if self.phase <= _LISTENING:
+            self.responded(now(), body)
 
     def runtime_error(
         self, invocation: RuntimeInvocation, body: bytes, error_type: str, xray_cause: bytes | None
     ) -> None:
         """The runtime reported that the handler failed."""
-        self.failed(now(), failures.posted(body, error_type))
+        if self.phase <= _LISTENING:
+            self.failed(now(), failures.posted(body, error_type))
 
     def runtime_init_error(self, body: bytes, error_type: str) -> None:
         """The runtime could not initialise."""
-        self.init_failed(now(), failures.posted(body, error_type))
+        if self.phase <= _LISTENING:
+            self.init_failed(now(), failures.posted(body, error_type))
 
     def runtime_fault(self, invocation: RuntimeInvocation, fault: RuntimeFault) -> None:
         """The runtime posted a response that cannot be used: too large, truncated, or of an unknown mode."""
-        self.failed(now(), failures.unusable(fault.error_type, fault.message))
+        if self.phase <= _LISTENING:
+            self.failed(now(), failures.unusable(fault.error_type, fault.message))
 
     # ---- actions -------------------------------------------------------------------------------------------------------
 
@@ -189,6 +196,7 @@ class Environment(EnvironmentCore):
     def close(self) -> None:
         """Destroy the sandbox."""
         self._disarm()
+        self.server.reset()
         self._owner.run(self._close)
 
     def available(self, *, broken: bool) -> None:
@@ -254,6 +262,7 @@ class Environment(EnvironmentCore):
                     await sandbox.kill()
                 except SandboxError as error:
                     reason = str(error)
+            self.server.reset()  # once more, for what connected while it was dying
             self._end_output()
             self._process = None
         if self.phase is Phase.CLOSING:

@@ -18,9 +18,10 @@ class Phase(IntEnum):
     READY = 2  #: the runtime is parked on `next`
     INVOKE = 3  #: it has an event
     RESPONDED = 4  #: it has answered, and has not asked for `next` yet
-    RESETTING = 5  #: its process tree is being killed; the sandbox and /tmp stay
-    BROKEN = 6  #: sandbox without a process: Init runs again inside the next invocation
-    REINIT = 7  #: Init running inside an invocation ("suppressed init")
+    REINIT = 5  #: Init running inside an invocation ("suppressed init")
+    # From here on nothing that a process says counts any more.
+    RESETTING = 6  #: its process tree is being killed; the sandbox and /tmp stay
+    BROKEN = 7  #: sandbox without a process: Init runs again inside the next invocation
     CLOSING = 8  #: being destroyed
     CLOSED = 9  #: gone; nothing is left of it
 

@@ -52,7 +52,7 @@ async def test_the_log_tail_has_start_lines_end_and_report_with_its_tab(engine, 
             print("out 1", flush=True)
             print("err 2", file=sys.stderr, flush=True)
             sys.stdout.write("no newline"); sys.stdout.flush()
-            print()
+            print(flush=True)
             give(request_id, 1)
         """,
     )
