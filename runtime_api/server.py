@@ -222,6 +222,12 @@ class RuntimeServer:
         for connection in tuple(self._open):
             connection.abort()
         if server is not None:
+            # What was accepted just before is made known to us some turns of the loop later: asyncio starts a task for
+            # it, which makes the transport, which then calls connection_made.
+            for _ in range(4):
+                await asyncio.sleep(0)
+                for connection in tuple(self._open):
+                    connection.abort()
             await server.wait_closed()
         while self._open:  # noqa: ASYNC110 - connection_lost of each aborted transport is due in the next turn
             await asyncio.sleep(0)
