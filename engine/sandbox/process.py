@@ -7,301 +7,30 @@ is listed by `ProcessProvider.weaknesses`, and printed at start.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import getpass
 import os
 import random
 import re
 import signal
-import socket
 import sys
-import time
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import SandboxError
 
-from . import rlimits, users
+from . import users
 from .addresses import Endpoints
-from .api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, SandboxProvider, SpawnFailed
+from .api import Exit, SandboxLimits, SandboxProvider
+from .blanks import Answer
+from .process_sandbox import ProcessSandbox, SandboxProcess
 from .rundir import RunDirectory, barrier
 from .spawner import tree, wire
-from .spawner_client import TRIES, Answer, Blank, SpawnerClient, SpawnerGoneError, check
+from .spawner_client import SpawnerClient, SpawnerGoneError
 
-MEMORY_SAMPLE_SECONDS = 0.25
 #: Sandboxes made ahead, without a name: to take one costs microseconds, to make one a conversation with the spawner.
 SPARES = 2
 _REFILL_SECONDS = 0.01
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
-_STEPS = {
-    wire.STEP_SETUP: "setting limits and user",
-    wire.STEP_CWD: "entering the working directory",
-    wire.STEP_TREE: "ending all processes",
-    wire.STEP_REMOVE: "removing /tmp",
-}
-
-
-class SandboxProcess:
-    """A process of a `ProcessSandbox`."""
-
-    __slots__ = ("_blank", "_on_exit", "_returned", "exit", "output", "pid")
-
-    def __init__(self, blank: Blank, on_exit: Callable[[Exit], None]) -> None:
-        self.pid = blank.pid
-        self.output = blank.output
-        self.exit: Exit | None = None
-        self._blank = blank
-        self._on_exit = on_exit
-        self._returned = False
-
-    def signal(self, signum: int) -> None:
-        """Send a signal to this process; nothing when it has ended."""
-        if self.exit is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            if self._blank.pidfd >= 0:
-                signal.pidfd_send_signal(self._blank.pidfd, signum)
-            else:
-                os.kill(self.pid, signum)
-
-    def started(self) -> None:
-        """`spawn` returns it now: the exit may be told from the next turn of the loop on."""
-        self._returned = True
-        if self.exit is not None:
-            asyncio.get_running_loop().call_soon(self._on_exit, self.exit)
-
-    def abandoned(self) -> None:
-        """`spawn` failed: nobody gets this process, so end it and close its pipe."""
-        self.signal(signal.SIGKILL)
-        self._blank.close_output()
-
-    def ended(self, how: Exit) -> None:
-        """The spawner has reaped it."""
-        if self.exit is None:
-            self.exit = how
-            self._blank.close_pidfd()
-            if self._returned:
-                self._on_exit(how)
-
-
-class ProcessSandbox:
-    """A sandbox of ordinary processes. See `engine.sandbox.api.Sandbox` for the promises."""
-
-    def __init__(
-        self,
-        provider: ProcessProvider,
-        number: int,
-        user: int | None,
-        listener: socket.socket,
-        api_address: str,
-    ) -> None:
-        self.id = f"spare-{number}"
-        self.number = number
-        self.user = user
-        self.listener = listener
-        self.api_address = api_address
-        self.tmp_dir = f"{provider.tmp_root}/{number}"
-        marker = provider.marker | number
-        self._marker = marker if user is None and sys.platform == "linux" else None
-        self.group = (f"user:{user}:{user + 1}" if user is not None else f"marker:{marker}:-1").encode()
-        self._provider = provider
-        self._limits = ""
-        self._user = str(user) if user is not None else ""
-        self._tmp = os.fsencode(self.tmp_dir)
-        self._processes: dict[int, SandboxProcess] = {}
-        self._turn = asyncio.Lock()
-        self._empty: asyncio.Future[None] | None = None
-        self._closed = False
-        self._abandoned = False
-        self._peak: int | None = None
-        self._sampled = float("-inf")
-
-    def __repr__(self) -> str:
-        return f"<ProcessSandbox {self.id} {self.api_address} {self.group.decode()} pids {sorted(self._processes)}>"
-
-    def assign(self, sandbox_id: str, limits: SandboxLimits) -> None:
-        """A spare gets its name and its limits."""
-        self.id = sandbox_id
-        self._limits = rlimits.encode(limits, private_user=self.user is not None, marker=self._marker)
-
-    @property
-    def pids(self) -> list[int]:
-        """The processes that `spawn` made and that still run."""
-        return sorted(self._processes)
-
-    def paths(self, code_root: str) -> SandboxPaths:
-        """Nothing is mounted here: the paths are the host's."""
-        return SandboxPaths(task_root=code_root, runtime_dir=self._provider.lambda_runtime_dir, tmp=self.tmp_dir)
-
-    async def spawn(self, spec: ProcessSpec, on_exit: Callable[[Exit], None]) -> SandboxProcess:
-        """Start a process.
-
-        Raises:
-            SpawnFailed: execve refused.
-            SandboxError: the host refused, the spec cannot be passed on, or the sandbox is closed.
-        """
-        order = self._order(spec)
-        deaths = 0
-        while deaths < TRIES:
-            if self._turn.locked():
-                async with self._turn:  # a kill is going on: a process started now would get lost in it
-                    pass
-            if self._closed:
-                raise SandboxError(f"sandbox {self.id} is closed; {spec.argv[0]} cannot be started in it")
-            spawner = await self._provider.spawner()
-            blank = await spawner.take()
-            if self._turn.locked() or self._closed:
-                blank.discard()
-                continue
-            process = SandboxProcess(blank, on_exit)
-            self._provider.watch(process, self)
-            self._processes[process.pid] = process
-            try:
-                answer = await blank.order(wire.SPAWN, order)
-                check(answer or _DONE)
-            except BrokenPipeError:  # it ended while it was idle
-                process.abandoned()
-                deaths += 1
-                continue
-            except Answer as failure:
-                process.abandoned()
-                raise self._explain(failure, spec) from None
-            except BaseException:
-                process.abandoned()
-                raise
-            finally:
-                spawner.replenish()
-            process.started()
-            return process
-        raise SandboxError(f"sandbox {self.id}: {deaths} processes of the spawner ended before they could become one")
-
-    async def kill(self) -> None:
-        """End every process and wait until none is left; their exits have been told when this returns.
-
-        Raises:
-            SandboxError: naming the processes that would not die.
-        """
-        async with self._turn:
-            if not self._closed:
-                await self._end(wire.KILL)
-
-    async def freeze(self) -> None:
-        """SIGSTOP to every process.
-
-        Raises:
-            SandboxError: the host refused.
-        """
-        await self._signal_all(signal.SIGSTOP)
-
-    async def thaw(self) -> None:
-        """SIGCONT to every process.
-
-        Raises:
-            SandboxError: the host refused.
-        """
-        await self._signal_all(signal.SIGCONT)
-
-    def memory_peak(self) -> int | None:
-        """The largest resident set, in bytes, that a process started by `spawn` was seen to have; None before one.
-
-        It is VmHWM, the kernel's own high-water mark, read at most every 250 ms, and the kernel's figure at the exit.
-        Children that the process made are not counted.
-        """
-        now = time.monotonic()
-        if now - self._sampled >= MEMORY_SAMPLE_SECONDS:
-            self._sampled = now
-            for pid in self._processes:
-                self._peak_of(_high_water(pid))
-        return self._peak
-
-    async def close(self) -> None:
-        """End everything, remove /tmp and the endpoint. Idempotent.
-
-        Raises:
-            SandboxError: naming what could not be ended or removed. The spawner tries again when the engine stops.
-        """
-        async with self._turn:
-            if self._closed:
-                return
-            self._closed = True
-            self.listener.close()
-            try:
-                await self._end(wire.CLOSE)
-            finally:
-                self._provider.closed(self, clean=not self._abandoned)
-
-    def process_ended(self, process: SandboxProcess, how: Exit, peak: int | None) -> None:
-        """Told by the provider. A peak below a blank's own size is that of the blank, not of the program."""
-        self._processes.pop(process.pid, None)
-        self._peak_of(peak)
-        process.ended(how)
-        if not self._processes and self._empty is not None and not self._empty.done():
-            self._empty.set_result(None)
-
-    async def _end(self, kind: int) -> None:
-        """Kill what was spawned, then the whole group, then wait for the exits.
-
-        The first is for an order on its way to a blank that has not changed user yet, so is not of the group.
-        """
-        for process in list(self._processes.values()):
-            process.signal(signal.SIGKILL)
-        try:
-            await self._provider.work(kind, [self.group, self._tmp])
-        except Answer as failure:
-            self._abandoned = True
-            raise SandboxError(
-                f"sandbox {self.id} ({self.group.decode()}): {_STEPS.get(failure.step, 'work')} failed: "
-                f"{os.strerror(failure.number)}: {failure.text}"
-            ) from None
-        except BaseException:
-            self._abandoned = True
-            raise
-        if self._processes:
-            self._empty = asyncio.get_running_loop().create_future()
-            await self._empty
-            self._empty = None
-
-    async def _signal_all(self, signum: int) -> None:
-        async with self._turn:
-            if self._closed:
-                return
-            try:
-                await self._provider.work(wire.SIGNAL, [self.group, str(int(signum)).encode()])
-            except Answer as failure:
-                reason = f"{os.strerror(failure.number)}: {failure.text}"
-                raise SandboxError(f"sandbox {self.id}: signal {signum} to all failed: {reason}") from None
-
-    def _order(self, spec: ProcessSpec) -> bytes:
-        """The spec as the payload that `spawner.blank` reads.
-
-        Raises:
-            SandboxError: it holds what no process can be given.
-        """
-        strings = [self._user, self._limits, spec.cwd, str(len(spec.argv)), *spec.argv]
-        for name, value in spec.env.items():
-            if not name or "=" in name:
-                raise SandboxError(f"an environment variable for {spec.argv[0]} has the name {name!r}, which cannot be")
-            strings.append(f"{name}={value}")
-        payload = os.fsencode("\0".join(strings))
-        if payload.count(b"\0") != len(strings) - 1:
-            raise SandboxError(f"an argument or environment variable for {spec.argv[0]} contains a NUL byte")
-        return payload
-
-    def _explain(self, failure: Answer, spec: ProcessSpec) -> Exception:
-        reason = os.strerror(failure.number)
-        if failure.step == wire.STEP_EXEC:
-            error = SpawnFailed(spec.argv[0], failure.number, reason[:1].lower() + reason[1:])
-            if failure.text:
-                error.add_note(failure.text)
-            return error
-        what = spec.cwd if failure.step == wire.STEP_CWD else spec.argv[0]
-        detail = f" ({failure.text})" if failure.text else ""
-        return SandboxError(f"sandbox {self.id}: {_STEPS.get(failure.step)} for {what} failed: {reason}{detail}")
-
-    def _peak_of(self, peak: int | None) -> None:
-        if peak is not None and (self._peak is None or peak > self._peak):
-            self._peak = peak
 
 
 class ProcessProvider:
@@ -329,7 +58,7 @@ class ProcessProvider:
         self.tmp_root = ""
         self.sandboxes: dict[str, ProcessSandbox] = {}
         self._first_user = first_user
-        self._shared_user_because = users.why_not()
+        self._shared_user_because: str | None = "the engine has not been started"
         self._users: users.UserBlock | None = None
         self._directory: RunDirectory | None = None
         self._endpoints = Endpoints()
@@ -343,7 +72,7 @@ class ProcessProvider:
         self._refill_timer: asyncio.TimerHandle | None = None
 
     def weaknesses(self) -> list[str]:
-        """One line per limit that this mode cannot enforce on this host."""
+        """One line per limit that this mode cannot enforce on this host; complete once the provider is started."""
         lines = [
             "memory: a function may take more than its MemorySize; nothing stops it",
             "cpu: a function may use every core, whatever its MemorySize",
@@ -373,6 +102,7 @@ class ProcessProvider:
         Raises:
             SandboxError: with what is missing.
         """
+        self._shared_user_because = await asyncio.to_thread(users.why_not)
         self._directory = await RunDirectory.claim(self.runtime_dir)
         self.tmp_root = str(self._directory.tmp)
         try:
@@ -577,26 +307,8 @@ class ProcessProvider:
             sandbox.process_ended(process, Exit(None, signal.SIGKILL), None)
 
 
-_DONE = wire.ANSWER.pack(0, 0)
-
 #: The type checker compares with the contract here.
 _CONTRACT: type[SandboxProvider] = ProcessProvider
-
-
-def _high_water(pid: int) -> int | None:
-    """VmHWM of a process in bytes. Reading it waits for nothing; O_NONBLOCK says so to whoever looks."""
-    try:
-        descriptor = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        text = os.read(descriptor, 8192)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    words = text.partition(b"VmHWM:")[2].split(None, 1)
-    return int(words[0]) * 1024 if words else None
 
 
 def _user_name() -> str:

@@ -30,10 +30,13 @@ import time
 
 from . import system
 
-_SIGKILL, _SIGSTOP, _SIGCONT = 9, 19, 18
+_SIGKILL, _SIGSTOP = 9, 19
 
 #: Bits of a marker that number the sandbox; the bits above are the engine's own, drawn at random at its start.
 MARKER_SANDBOX_BITS = 24
+_DEAD = {b"Z", b"X"}
+#: How many times a tree is looked for while others on the machine come and go.
+_SCANS = 400
 _LIMIT_NAME = b"Max realtime timeout"
 
 
@@ -61,21 +64,36 @@ class Group:
 
     def pids(self) -> list[int]:
         """The living processes of the group, by a scan of /proc. Zombies are dead."""
-        names = os.listdir("/proc")  # noqa: PTH208 - pathlib is large
-        return [int(name) for name in names if name.isdigit() and self._holds(name)]
+        return self.scan()[0]
 
-    def _holds(self, name: str) -> bool:
-        try:
-            status = _read(f"/proc/{name}/status")
-            state = status.partition(b"\nState:")[2].split(None, 1)[0]
-            if state in {b"Z", b"X"}:
-                return False
-            if self.user:
-                return self.user in map(int, status.partition(b"\nUid:")[2].split(b"\n", 1)[0].split())
-            value = _read(f"/proc/{name}/limits").partition(_LIMIT_NAME)[2].split(None, 1)[0]
-            return value.isdigit() and int(value) & self.mask == self.marker & self.mask
-        except (OSError, IndexError):  # it ended meanwhile
-            return False
+    def scan(self) -> tuple[list[int], bool]:
+        """The living processes of the group, and whether the scan may have missed one.
+
+        It may when a process ended between being listed and being looked at: it may have forked just before, and the
+        child is not on the list. A program that forks and exits for ever is in most scans only as what it just was.
+        """
+        found: list[int] = []
+        moving = False
+        for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is large
+            if name.isdigit():
+                try:
+                    state, ours = self._look(name)
+                except (OSError, IndexError):
+                    moving = True
+                    continue
+                if ours and state in _DEAD:
+                    moving = True
+                elif ours:
+                    found.append(int(name))
+        return found, moving
+
+    def _look(self, name: str) -> tuple[bytes, bool]:
+        status = _read(f"/proc/{name}/status")
+        state = status.partition(b"\nState:")[2].split(None, 1)[0]
+        if self.user:
+            return state, self.user in _users(status)
+        value = _read(f"/proc/{name}/limits").partition(_LIMIT_NAME)[2].split(None, 1)[0]
+        return state, value.isdigit() and int(value) & self.mask == self.marker & self.mask
 
 
 def kill(group: Group, seconds: float) -> list[int]:
@@ -91,10 +109,14 @@ def send(group: Group, signum: int) -> None:
             _signal_all(signum)
         return
     seen: set[int] = set()
-    while fresh := [pid for pid in group.pids() if pid not in seen]:
+    for _ in range(_SCANS):
+        found, moving = group.scan()
+        fresh = [pid for pid in found if pid not in seen]
         for pid in fresh:
             signal_one(pid, signum)
         seen.update(fresh)
+        if not fresh and not moving:
+            return
 
 
 class _Sender:
@@ -159,14 +181,17 @@ def _kill_user(group: Group, deadline: float) -> list[int]:
 def _kill_marked(group: Group, deadline: float) -> list[int]:
     send(group, _SIGSTOP)
     pause = 0.0002
-    while left := group.pids():
-        if time.monotonic() > deadline:
-            return left
+    for _ in range(_SCANS):
+        left, moving = group.scan()
         for pid in left:
             signal_one(pid, _SIGKILL)
+        if not left and not moving:
+            return []
+        if time.monotonic() > deadline:
+            return left
         time.sleep(pause)
         pause = min(pause * 2, 0.02)
-    return []
+    return group.pids()
 
 
 def users_between(low: int, high: int) -> set[int]:
@@ -178,10 +203,14 @@ def users_between(low: int, high: int) -> set[int]:
                 status = _read(f"/proc/{name}/status")
             except OSError:
                 continue
-            if status.partition(b"\nState:")[2].split(None, 1)[0] not in {b"Z", b"X"}:
-                ids = map(int, status.partition(b"\nUid:")[2].split(b"\n", 1)[0].split())
-                users.update(user for user in ids if low <= user < high)
+            if status.partition(b"\nState:")[2].split(None, 1)[0] not in _DEAD:
+                users.update(user for user in _users(status) if low <= user < high)
     return users
+
+
+def _users(status: bytes) -> list[int]:
+    """Real, effective, saved and file system user id in a /proc/<pid>/status."""
+    return [int(word) for word in status.partition(b"\nUid:")[2].split(b"\n", 1)[0].split()]
 
 
 def signal_one(pid: int, signum: int) -> None:

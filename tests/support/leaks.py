@@ -1,0 +1,129 @@
+"""Whether a test left anything behind: descriptors, processes, listening sockets, files.
+
+As a fixture, set up before whatever makes environments and checked after all of it is gone::
+
+    from tests.support.leaks import no_leaks  # noqa: F401 - a fixture
+
+    @pytest.fixture
+    async def engine(no_leaks): ...
+
+or around a stretch of code: ``with leak_check(folder): ...`` (not on an event loop: it waits by sleeping).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+import uvloop
+
+from engine.sandbox import users
+from engine.sandbox.spawner import tree
+
+#: How long something that is on its way out may take, seconds.
+PATIENCE = 10.0
+
+
+@dataclass
+class Traces:
+    """What a process holds at one moment."""
+
+    descriptors: dict[int, str] = field(default_factory=dict)
+    processes: dict[int, str] = field(default_factory=dict)
+    listeners: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
+
+    @classmethod
+    def now(cls, *folders: Path) -> Traces:
+        """Look around: this process's descriptors and listening sockets, its descendants, what is in `folders`."""
+        me = psutil.Process()
+        traces = cls(descriptors=_descriptors())
+        for child in me.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                traces.processes[child.pid] = f"{child.pid} ({child.status()}) {' '.join(child.cmdline())}"
+        for connection in me.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN:
+                traces.listeners.add(f"{connection.laddr.ip}:{connection.laddr.port}")
+        for folder in folders:
+            if folder.is_dir():
+                traces.files.update(str(entry) for entry in folder.iterdir())
+        return traces
+
+    def beyond(self, earlier: Traces) -> list[str]:
+        """One line for each thing that is here and was not in `earlier`."""
+        lines = [
+            f"descriptor {n}: {what}" for n, what in self.descriptors.items() if earlier.descriptors.get(n) != what
+        ]
+        lines += [f"process {what}" for pid, what in self.processes.items() if pid not in earlier.processes]
+        lines += [f"listening on {address}" for address in self.listeners - earlier.listeners]
+        lines += [f"file {path}" for path in self.files - earlier.files]
+        return lines
+
+
+@contextlib.contextmanager
+def leak_check(*folders: Path) -> Iterator[None]:
+    """Fail when something made inside is still there after it, given a moment; `folders` must hold nothing new."""
+    uvloop.new_event_loop().close()  # libuv makes a pipe for signals once per process, with the first loop
+    before = Traces.now(*folders)
+    yield
+    deadline = time.monotonic() + PATIENCE
+    while left := [*Traces.now(*folders).beyond(before), *abandoned_user_processes()]:
+        if time.monotonic() > deadline:
+            pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """The test, with all fixtures that depend on this one, leaves nothing behind."""
+    with leak_check():
+        yield
+
+
+def abandoned_user_processes() -> list[str]:
+    """Processes that run as a sandbox user although no engine and no spawner claims that user's block."""
+    if os.geteuid() != 0:
+        return []
+    lines = []
+    for directory in users._LOCK_DIRECTORIES:
+        for lock in directory.glob("uids-*"):
+            base = int(lock.name.removeprefix("uids-"))
+            with lock.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                lines += [f"a process of user {user}" for user in tree.users_between(base, base + users.BLOCK)]
+    return lines
+
+
+def gone(pid: int) -> bool:
+    """Whether no process with this id is alive (a zombie is not)."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def eventually(condition, what: str, patience: float = PATIENCE) -> None:
+    """Wait until `condition()` holds; fail saying `what` when it does not come true. For code off the event loop."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {patience} s")
+        time.sleep(0.005)
+
+
+def _descriptors() -> dict[int, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - includes the listing's own descriptor, gone by readlink
+        with contextlib.suppress(OSError):
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115
+    return found
