@@ -32,7 +32,7 @@ from ._headers import ERROR_BODY, ERROR_TYPE, INVOCATION_ID, RESPONSE_MODE, XRAY
 from ._limits import API_VERSION, MAX_PAYLOAD, MAX_POLLS
 from ._runtime import Event, Runtime, State
 from ._shape import AnswerShape
-from .http import BUSY, IDLE, HttpConnection, render
+from .http import BLANK_LINE, BUSY, IDLE, HttpConnection, render
 
 __all__ = ["RestoreHost", "RuntimeHost", "RuntimeServer"]
 
@@ -216,18 +216,18 @@ class RuntimeServer:
     async def close(self) -> None:
         """Stop serving and drop every connection. The socket given to `listen` stays open. Idempotent."""
         server, self._server = self._server, None
-        if server is not None:
-            server.close()
         self._polls.clear()
+        if server is not None:
+            # asyncio makes a task of each accepted connection, which fails halfway if the server is closed before it
+            # has run: so stop accepting first (uvloop has no reader to remove), and let what was accepted arrive.
+            assert self._sock is not None
+            asyncio.get_running_loop().remove_reader(self._sock)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            server.close()
         for connection in tuple(self._open):
             connection.abort()
         if server is not None:
-            # What was accepted just before is made known to us some turns of the loop later: asyncio starts a task for
-            # it, which makes the transport, which then calls connection_made.
-            for _ in range(4):
-                await asyncio.sleep(0)
-                for connection in tuple(self._open):
-                    connection.abort()
             await server.wait_closed()
         while self._open:  # noqa: ASYNC110 - connection_lost of each aborted transport is due in the next turn
             await asyncio.sleep(0)
@@ -429,7 +429,7 @@ class RuntimeConnection(HttpConnection):
                 return
         route = _ROUTES.get(target)
         if route is None or (route[2] and not self._api._restore):
-            self.respond(render(404, error_body("NotFound", f"No such resource: {_show(target)}")))
+            self._refuse_request(render(404, error_body("NotFound", f"No such resource: {_show(target)}")))
         elif self.method != route[0]:
             self._refuse_method(route[0])
         else:
@@ -541,7 +541,12 @@ class RuntimeConnection(HttpConnection):
 
     def _refuse_method(self, allowed: bytes) -> None:
         text = f"{_show(self.method)} is not allowed on {_show(self.target)}, only {_show(allowed)}"
-        self.respond(render(405, error_body("MethodNotAllowed", text), extra=f"Allow: {_show(allowed)}\r\n"))
+        self._refuse_request(render(405, error_body("MethodNotAllowed", text), extra=f"Allow: {_show(allowed)}\r\n"))
+
+    def _refuse_request(self, response: bytes) -> None:
+        if self.method == b"HEAD":  # its answer has no body; one would be taken for the next answer
+            response = response[: response.index(BLANK_LINE) + 4]
+        self.respond(response)
 
 
 _NEXT: Final = _INVOCATION + b"next"
