@@ -43,11 +43,17 @@ class _Cause(msgspec.Struct):
     message: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class _ErrorWithCause(msgspec.Struct, rename="camel", omit_defaults=True):
+class _ErrorWithCause(msgspec.Struct, rename="camel"):
     error_message: str | None = None
     error_type: str | None = None
     stack_trace: list[str] | None = None
     error_cause: msgspec.Raw = msgspec.Raw()
+
+
+class _Error(msgspec.Struct, rename="camel"):
+    error_message: str
+    error_type: str
+    stack_trace: list[str] | msgspec.UnsetType
 
 
 _decode_cause = msgspec.json.Decoder(_Cause).decode
@@ -109,6 +115,5 @@ def split_cause(body: bytes) -> tuple[bytes, bytes | None]:
         error = _decode_error(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return INVALID_ERROR_BODY, None
-    cause = validated_cause(bytes(error.error_cause))
-    error.error_cause = msgspec.Raw()
-    return _encode(error), cause
+    visible = _Error(error.error_message or "", error.error_type or "", error.stack_trace or msgspec.UNSET)
+    return _encode(visible), validated_cause(bytes(error.error_cause))

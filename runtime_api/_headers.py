@@ -37,10 +37,12 @@ class NextHead:
 
     __slots__ = ("_arn", "_content_type", "_static")
 
+    _arn: str
+    _content_type: str
+    _static: str
+
     def __init__(self) -> None:
-        self._arn = ""
-        self._content_type = ""
-        self._static = ""
+        self._prepare("", "application/json")
 
     def render(self, invocation: Invocation) -> bytes:
         """Status line and headers, blank line included. Empty values have no header (facts §1.3)."""

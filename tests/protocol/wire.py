@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+import struct
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from runtime_api import HttpConnection, Invocation, RuntimeFault, RuntimeServer
@@ -149,6 +150,13 @@ def invocation(request_id: str = "id-1", **fields: Any) -> Invocation:
     return Invocation(request_id, **{"deadline_ms": 1_700_000_000_000, "payload": b'{"n":1}', **fields})
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until `condition` holds."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
 class Reply:
     """One HTTP response. `head` and `body` are the bytes; `headers` has the names as written."""
 
@@ -187,6 +195,12 @@ class Wire:
         """All that still comes until the server closes."""
         async with asyncio.timeout(20):
             return await self.reader.read()
+
+    def reset(self) -> None:
+        """End with RST rather than FIN, like a process that is killed with unread input."""
+        linger = struct.pack("ii", 1, 0)
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.writer.transport.abort()
 
     async def close(self) -> None:
         self.writer.close()
