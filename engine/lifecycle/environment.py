@@ -228,6 +228,7 @@ class Environment(EnvironmentCore):
                 return
             if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
                 return  # retired while the sandbox was being made; `close` is waiting for its turn
+            self._note("sandbox ready")
             self.sandbox_made(now())
             self._generation += 1
             self._pending_exit = None
@@ -247,6 +248,7 @@ class Environment(EnvironmentCore):
             except SandboxError as error:
                 failure = failures.sandbox_failed(str(error))
             else:
+                self._note(f"process started: pid {process.pid}")
                 self._process = process
                 self._output = OutputReader(self._loop, process.output, self._line)
         if failure is not None and (self.phase is Phase.INIT or self.phase is Phase.REINIT):
