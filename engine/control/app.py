@@ -41,7 +41,7 @@ def make_app(
     registry: FunctionRegistry,
     *,
     handlers: Mapping[str, Handler] | None = None,
-    extra_routes: Callable[[web.UrlDispatcher], None] | None = None,
+    extra_routes: Callable[[web.Application], None] | None = None,
     hot_reload: bool = False,
     clock: Clock | None = None,
 ) -> web.Application:
@@ -51,7 +51,7 @@ def make_app(
         registry: where functions are; its owner opens and closes it.
         handlers: handlers by operation name, for operations served elsewhere (Invoke). They may raise
             :class:`engine.errors.AwsError` and may set their own ``x-amzn-RequestId``.
-        extra_routes: called with the router, for paths outside the Lambda API.
+        extra_routes: called with the application before the operations are mounted, so that its routes win.
         hot_reload: permit ``S3Bucket="hot-reload", S3Key="/abs/folder"``: functions that run a folder of this machine
             as it is. Off unless the clients may read every folder that the engine may read.
         clock: wall-clock time for the expiry of download links.
@@ -62,7 +62,7 @@ def make_app(
     app[HOT_RELOAD] = hot_reload
     app.on_response_prepare.append(_add_request_id)
     if extra_routes is not None:
-        extra_routes(app.router)
+        extra_routes(app)
     code.add_routes(app.router)
     _mount(app.router, {**HANDLERS, **(handlers or {})})
     return app

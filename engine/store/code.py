@@ -10,10 +10,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,8 @@ from msgspec import Struct
 from engine.errors import CodeStorageExceededException, DataDirectoryError, ServiceException
 from engine.model.limits import MAX_UNZIPPED
 from engine.store.unzip import remove_tree, unzip
+
+log = logging.getLogger("lambent.store")
 
 _TEMPORARY: Final = ".tmp-"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -98,10 +101,10 @@ class CodeStore:
         """Unpack `package` and throw the result away: what DryRun needs. Raises as :meth:`hold`."""
         return await anyio.to_thread.run_sync(self._check, package)
 
-    async def remove(self, digest: str) -> None:
-        """Remove a package, unless somebody holds it by now. The caller knows that no row names it."""
+    async def remove(self, digest: str, needed: Callable[[], bool] = lambda: False) -> None:
+        """Remove a package, unless it is held or `needed` once its turn has come."""
         async with self._lock(digest):
-            if not self.held(digest):
+            if not self.held(digest) and not needed():
                 await anyio.to_thread.run_sync(self._remove, digest)
 
     async def keep_only(self, digests: Iterable[str]) -> None:
@@ -192,6 +195,10 @@ class CodeStore:
         try:
             (self.root / digest).rename(trash)
         except FileNotFoundError:
+            return
+        except OSError as error:
+            # Whoever dropped it is not to fail for that; the next start tries again.
+            log.warning("the unused code package %s cannot be removed: %s", self.root / digest, error)
             return
         remove_tree(trash)
 

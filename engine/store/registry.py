@@ -516,7 +516,7 @@ class FunctionRegistry:
     async def _drop(self, digests: Iterable[str]) -> None:
         for digest in digests:
             if self._unused.pop(digest, None) is not None:
-                await self._code.remove(digest)
+                await self._code.remove(digest, lambda: digest in self._uses or self._pins[digest] > 0)  # noqa: B023  awaited here
 
     @asynccontextmanager
     async def _package(
