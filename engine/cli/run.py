@@ -113,6 +113,7 @@ class _Run:
                 failed |= await self._invoke(function)
             if watch:
                 await self._watch(function, live=live)
+            engine.log(name).followers.clear()  # what it says while it is being ended is no news
         return 1 if failed else 0
 
     async def _invoke(self, function: Function) -> bool:
