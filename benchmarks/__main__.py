@@ -3,15 +3,89 @@
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from benchmarks import report, throughput, warm_latency
+from rich.console import Console
+
+from benchmarks import beside, cold_start, peers, plots, report, throughput, warm_latency
+from benchmarks.cold_start import ColdRow
+from benchmarks.functions import ROOT
 from benchmarks.machine import fingerprint
-from benchmarks.plan import FULL, HOT_PATH, QUICK
-from benchmarks.subjects import EngineSubject, FloorSubject
+from benchmarks.plan import FULL, HOT_PATH, QUICK, Plan
+from benchmarks.subjects import EngineSubject, FloorSubject, Subject
 from benchmarks.warm import Cell
 
 PARTS = ("throughput", "latency", "cold", "scheduler", "peers")
+
+
+class Run:
+    """One run of the benchmark: measures part by part, shows what it has, keeps it all in one document."""
+
+    def __init__(self, plan: Plan, document: report.Document, out: Console) -> None:
+        self.plan = plan
+        self.document = document
+        self.out = out
+        self.engine = EngineSubject(document.isolation)
+        self.ours: Sequence[Subject] = (FloorSubject(), self.engine)
+
+    def say(self, line: str) -> None:
+        """A remark that belongs to the results: what was skipped or failed, and why."""
+        self.document.notes.append(line)
+        self.out.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    def show_cell(self, cell: Cell) -> None:
+        """Progress."""
+        rates = ", ".join(f"{name} {one.throughput.median:,.0f}/s" for name, one in cell.subjects.items())
+        what = f"{cell.loop} loop, {cell.function}, {cell.clients} clients, {report.size(cell.payload)}"
+        self.out.print(f"  {what}: {rates}", style="dim", highlight=False, soft_wrap=True)
+
+    def show_row(self, row: ColdRow) -> None:
+        """Progress."""
+        total = row.phases.get("total")
+        figure = f"{total.median:.2f} ms" if total else "nothing"
+        self.out.print(f"  cold, {row.function}, {row.subject}: {figure}", style="dim", highlight=False)
+
+    def throughput(self) -> None:
+        """Closed loop."""
+        cells = throughput.measure(self.ours, self.plan, self.say, self.show_cell)
+        self.document.warm += cells
+        self.out.print(report.warm_table("Warm, closed loop", cells))
+
+    def latency(self) -> None:
+        """Open loop."""
+        cells = warm_latency.measure(self.ours, self.plan, self.say, self.show_cell)
+        self.document.warm += cells
+        self.out.print(report.warm_table("Warm, open loop, latency from when a request was due", cells))
+
+    def cold(self) -> None:
+        """Cold starts."""
+        self.document.cold = cold_start.measure(self.engine, self.plan, self.say, self.show_row)
+        self.out.print(report.cold_table(self.document.cold))
+
+    def peers(self) -> None:
+        """Beside the peers."""
+        self.out.print(f"peers: {peers.versions()}", style="dim", highlight=False)
+        self.document.peers = beside.measure(self.ours, self.plan, self.say, self.show_cell)
+        self.out.print(report.warm_table("Beside the peers, closed loop", self.document.peers))
+
+    def scheduler(self) -> None:
+        """The scheduler's decisions (`scheduler.py`), in a process of its own."""
+        with TemporaryDirectory(prefix="lambent-bench-") as folder:
+            path = Path(folder, "scheduler.json")
+            command = [sys.executable, "-m", "benchmarks.scheduler", "--json", str(path)]
+            if self.document.quick:
+                command.append("--quick")
+            done = subprocess.run(command, cwd=ROOT, check=False)
+            if done.returncode or not path.exists():
+                self.say(f"failed: the scheduler's benchmark ended with status {done.returncode}")
+                return
+            self.document.scheduler = json.loads(path.read_text())["functions"]
 
 
 def main() -> int:
@@ -19,37 +93,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Lambent against its floor and its peers."
     )
-    parser.add_argument("part", nargs="?", default="all", choices=("all", "hot", *PARTS))
+    choices = ("all", "hot", *PARTS)
+    parser.add_argument("part", nargs="?", default="all", choices=choices, help="what to measure (default: all)")
     parser.add_argument("--quick", action="store_true", help="a first look: fewer cells and samples, about two minutes")
     parser.add_argument("--isolation", default="process", help="the engine's isolation mode (default: process)")
+    parser.add_argument("--out", type=Path, help="where results go, without suffix (default: benchmarks/results/local)")
     options = parser.parse_args()
-    plan = HOT_PATH if options.part == "hot" else QUICK if options.quick else FULL
-    parts = PARTS if options.part == "all" else (options.part,)
     out = report.console()
+    began = time.monotonic()
     machine = fingerprint()
     for line in machine.lines():
         out.print(line, style="dim", highlight=False)
-    document = report.new(machine, isolation=options.isolation, quick=options.quick)
-    subjects = [FloorSubject(), EngineSubject(options.isolation)]
-
-    def say(line: str) -> None:
-        document.notes.append(line)
-        out.print(line, style="yellow", highlight=False)
-
-    def show(cell: Cell) -> None:
-        rates = ", ".join(f"{name} {one.throughput.median:,.0f}/s" for name, one in cell.subjects.items())
-        what = f"{cell.loop} loop, {cell.function}, {cell.clients} clients, {report.size(cell.payload)}"
-        out.print(f"  {what}: {rates}", style="dim", highlight=False)
-
-    if "throughput" in parts or "hot" in parts:
-        cells = throughput.measure(subjects, plan, say, show)
-        document.warm += cells
-        out.print(report.warm_table("Warm, closed loop", cells))
-    if "latency" in parts:
-        cells = warm_latency.measure(subjects, plan, say, show)
-        document.warm += cells
-        out.print(report.warm_table("Warm, open loop", cells))
-    out.print(f"written: {report.shown(report.write(document, options.part))}", highlight=False)
+    plan = HOT_PATH if options.part == "hot" else QUICK if options.quick else FULL
+    run = Run(plan, report.new(machine, isolation=options.isolation, quick=options.quick), out)
+    parts = {"all": PARTS, "hot": ("throughput",)}.get(options.part, (options.part,))
+    for part in parts:
+        getattr(run, part)()
+    run.document.seconds = round(time.monotonic() - began, 1)
+    path = report.write(run.document, options.out or report.LOCAL / options.part)
+    out.print(f"{run.document.seconds:g} s; written: {report.shown(path)}", highlight=False)
+    picture = path.with_suffix(".png")
+    try:
+        if plots.draw(run.document, picture):
+            out.print(f"picture: {report.shown(picture)}", highlight=False)
+    except ImportError as error:
+        out.print(f"no picture: {error} (uv sync --group bench)", highlight=False)
     return 0
 
 

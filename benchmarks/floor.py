@@ -159,7 +159,9 @@ async def serve(environments: int) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.floor", description="The floor, until standard input ends."
+    )
     parser.add_argument("--environments", type=int, default=1, help="Runtime API endpoints to open (default: 1)")
     uvloop.run(serve(parser.parse_args().environments))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from msgspec import Struct
 
@@ -21,6 +23,7 @@ PYTHON = f"python3.{sys.version_info[1]}"
 
 PYTHON_ECHO = "def handler(event, context):\n    return event\n"
 NODE_ECHO = "exports.handler = async (event) => event;\n"
+SHELL_ECHO = "handler() { cat; }\n"
 RIC_BOOTSTRAP = """#!/bin/sh
 exec {python} -m awslambdaric app.handler
 """
@@ -59,6 +62,7 @@ class Function(Struct, frozen=True):
         """Writes the files into `folder`, for what starts functions from one."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
             (folder / name).chmod(0o755 if name == "bootstrap" else 0o644)
         return folder
@@ -115,23 +119,42 @@ def _node() -> Function:
     return Function("node", f"nodejs{major}.x", "app.handler", {"app.js": NODE_ECHO.encode()})
 
 
+def _compiled(path: Path) -> bytes:
+    """Bytecode that Python takes without looking at the source's time, which a zip does not keep."""
+    with NamedTemporaryFile(suffix=".pyc") as file:
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        py_compile.compile(str(path), file.name, doraise=True, invalidation_mode=mode)
+        return Path(file.name).read_bytes()
+
+
+@cache
 def _awslambdaric() -> Function:
-    """AWS's own client from PyPI in a `provided` function, on the interpreter that runs this benchmark."""
-    if find_spec("awslambdaric") is None:
+    """AWS's own client from PyPI, packed with its dependencies and their bytecode, in a `provided` function."""
+    spec = find_spec("awslambdaric")
+    if spec is None or spec.origin is None:
         raise Missing("awslambdaric is not installed (uv sync)")
-    start = RIC_BOOTSTRAP.format(python=sys.executable).encode()
-    return Function(
-        "awslambdaric", "provided.al2023", "app.handler", {"bootstrap": start, "app.py": PYTHON_ECHO.encode()}
-    )
+    interpreter = bootstraps.interpreter(PYTHON)
+    if interpreter.version != sys.version_info[:2]:
+        raise Missing(f"awslambdaric is here for {PYTHON}, and functions would run on {interpreter.executable}")
+    site = Path(spec.origin).parent.parent
+    files = {"bootstrap": RIC_BOOTSTRAP.format(python=interpreter.executable).encode(), "app.py": PYTHON_ECHO.encode()}
+    for pattern in ("awslambdaric/**/*", "simplejson/**/*", "snapshot_restore_py.py", "runtime_client*.so"):
+        for path in sorted(site.glob(pattern)):
+            if not path.is_file() or {"tests", "__pycache__"}.intersection(path.parts):
+                continue
+            place = path.relative_to(site)
+            files[str(place)] = path.read_bytes()
+            if path.suffix == ".py":
+                files[str(place.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc")] = (
+                    _compiled(path)
+                )
+    return Function("awslambdaric", "provided.al2023", "app.handler", files)
 
 
 def _shell() -> Function:
-    folder = bootstraps.path("shell")
     if shutil.which("curl") is None:
         raise Missing("curl is not installed")
-    example = folder / "example"
-    files = {"bootstrap": (folder / "bootstrap").read_bytes()}
-    files |= {path.name: path.read_bytes() for path in example.iterdir() if path.is_file()}
+    files = {"bootstrap": (bootstraps.path("shell") / "bootstrap").read_bytes(), "function.sh": SHELL_ECHO.encode()}
     return Function("shell", "provided.al2023", "function.handler", files)
 
 

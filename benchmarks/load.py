@@ -91,6 +91,7 @@ class LoadResult(Struct):
         errors: counts by kind: a status other than 200, a function error, a lost connection, a wrong length.
         unanswered: requests that were due and had no answer when the generator gave up.
         client_cpu_ns: CPU time of the generator itself.
+        elapsed_ns: from the first request to the last answer.
         latency_ns: from when a request was due (open loop: by the timetable; closed loop: when it was sent).
         service_ns: from when it was sent.
     """
@@ -102,6 +103,7 @@ class LoadResult(Struct):
     unanswered: int
     client_cpu_ns: int
     errors: dict[str, int]
+    elapsed_ns: int
     latency_ns: Latencies
     service_ns: Latencies
     throughput: float = 0.0

@@ -42,9 +42,9 @@ class Machine(Struct, frozen=True):
         """For people."""
         versions = ", ".join(f"{name} {value}" for name, value in self.versions.items())
         return [
-            f"{self.cpu}, {self.cores} cores, {self.memory_mb} MiB, {self.kernel}, governor {self.governor}, {self.virtual}",
-            f"load before {self.load_before:.2f}, steal {self.steal_percent:.1f} %, commit {self.commit}",
-            versions,
+            f"{self.cpu}, {self.cores} cores, {self.memory_mb} MiB, {self.kernel}, {self.virtual}",
+            f"governor {self.governor}, load before {self.load_before:.2f}, steal {self.steal_percent:.1f} %",
+            f"commit {self.commit}, {versions}",
         ]
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cold_start import PHASES, ColdRow
 from benchmarks.functions import ROOT
 from benchmarks.harness import Spread
 from benchmarks.machine import Machine
@@ -34,16 +34,17 @@ class Document(Struct):
     isolation: str
     quick: bool
     warm: list[Cell] = []
-    cold: list[Any] = []
+    cold: list[ColdRow] = []
     peers: list[Cell] = []
-    scheduler: list[dict[str, Any]] = []
+    scheduler: dict[str, dict[str, float]] = {}
     notes: list[str] = []
+    seconds: float = 0.0
     not_measured: tuple[str, ...] = NOT_MEASURED
 
 
 def new(machine: Machine, *, isolation: str, quick: bool) -> Document:
     """A document without results."""
-    taken = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    taken = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     return Document(taken, machine, isolation, quick)
 
 
@@ -103,11 +104,32 @@ def warm_table(title: str, cells: list[Cell]) -> Table:
     return table
 
 
-def write(document: Document, name: str) -> Path:
-    """Writes the JSON under results/local; the path."""
-    LOCAL.mkdir(parents=True, exist_ok=True)
-    path = LOCAL / f"{name}.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1))
+def cold_table(rows: list[ColdRow]) -> Table:
+    """One line per function and subject."""
+    table = Table(title="Cold starts, ms; phases: medians", title_justify="left", header_style="bold")
+    for name in ("function", "subject"):
+        table.add_column(name)
+    for name in ("n", "median", "p90", "p99", "lowest", *PHASES[1:], "per second, 4 at once"):
+        table.add_column(name, justify="right")
+    table.add_column("remarks")
+    for row in rows:
+        total = row.phases.get("total")
+        figures = (total.median, total.p90, total.p99, total.low) if total else (None,) * 4
+        phases = [found.median if (found := row.phases.get(phase)) else None for phase in PHASES[1:]]
+        remarks = [f"{row.failed} failed"] if row.failed else []
+        if row.not_cold:
+            remarks.append(f"{row.not_cold} were warm, left out")
+        cells = [number(value, 2) for value in (*figures, *phases)]
+        rate = number(row.per_second, 0)
+        table.add_row(row.function, row.subject, str(total.n if total else 0), *cells, rate, ", ".join(remarks))
+    return table
+
+
+def write(document: Document, stem: Path) -> Path:
+    """Writes ``stem``.json; the path."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    path = stem.with_suffix(".json")
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
     return path
 
 

@@ -132,6 +132,7 @@ class EngineSubject:
         """The server without functions."""
         with contextlib.ExitStack() as stack:
             data = stack.enter_context(TemporaryDirectory(prefix="lambent-bench-"))
+            Path(data).chmod(0o711)  # an engine that is root runs functions as users of their own
             errors = stack.enter_context(TemporaryFile())
             command = [sys.executable, "-m", "engine", "serve", "--host", "127.0.0.1", "--port", "0"]
             command += ["--data-dir", data, "--isolation", self.isolation, *options]

@@ -1,4 +1,4 @@
-"""Warm invocations: one cell of the grid is one function, so many clients, one payload, one loop; all subjects in turns.
+"""Warm invocations: a cell of the grid is one function, so many clients, one payload, one loop; all subjects in turns.
 
 Cold starts are kept out: before the first turn of a cell, each subject gets the cell's own load, unrecorded, until the
 number of its environments no longer changes; a turn in which it changed all the same is counted in `grown`.
@@ -80,10 +80,12 @@ def settle(target: Target, clients: int, payload: int, plan: Plan) -> LoadResult
     """Loads the target, unrecorded, until it makes no more environments."""
     result = run(target, clients=clients, payload=payload, seconds=plan.settle_seconds, warmup=0.1)
     if target.environments is not None:
-        for _ in range(8):
+        quiet = 0
+        for _ in range(12):
             before = target.environments()
             result = run(target, clients=clients, payload=payload, seconds=plan.settle_seconds, warmup=0.0)
-            if target.environments() == before:
+            quiet = quiet + 1 if target.environments() == before else 0
+            if quiet == 2:
                 break
     return result
 
@@ -112,7 +114,7 @@ def figures(series: Series, floor: Series | None, grown: int) -> Figures:
     )
 
 
-def cell(targets: dict[str, Target], loop: Loop, name: str, clients: int, payload: int, plan: Plan) -> Cell:
+def cell(targets: dict[str, Target], plan: Plan, *, loop: Loop, name: str, clients: int, payload: int) -> Cell:
     """Measures one cell on subjects that run already. Raises LoadError."""
     settled = {subject: settle(target, clients, payload, plan) for subject, target in targets.items()}
     rate = None
@@ -143,7 +145,7 @@ def grid(loop: Loop, subjects: Sequence[Subject], plan: Plan, say: Say, show: Ca
             with started(subjects, name, clients, say) as targets:
                 for payload in payloads:
                     try:
-                        one = cell(targets, loop, name, clients, payload, plan)
+                        one = cell(targets, plan, loop=loop, name=name, clients=clients, payload=payload)
                     except LoadError as error:
                         say(f"failed: {loop} loop, {name}, {clients} clients, {payload} bytes: {error}")
                         continue

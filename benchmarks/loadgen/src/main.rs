@@ -200,6 +200,7 @@ impl Load {
     }
 
     fn run(&mut self) -> io::Result<()> {
+        let started = sys::now();
         let alarm = Alarm::new()?;
         self.epoll.add(alarm.fd(), sys::EPOLLIN, ALARM)?;
         let timeout = (self.options.timeout * SECOND) as u64;
@@ -246,6 +247,7 @@ impl Load {
                 break;
             }
         }
+        self.report.elapsed = sys::now() - started;
         self.report.unanswered =
             self.connections.iter().filter(|one| one.busy).count() as u64 + self.backlog.len() as u64;
         Ok(())

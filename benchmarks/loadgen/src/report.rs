@@ -28,6 +28,8 @@ pub struct Report {
     pub errors: BTreeMap<String, u64>,
     pub reconnects: u64,
     pub unanswered: u64,
+    /// Nanoseconds from the first request to the last answer.
+    pub elapsed: u64,
     pub samples: Vec<Sample>,
 }
 
@@ -41,6 +43,7 @@ impl Default for Report {
             errors: BTreeMap::new(),
             reconnects: 0,
             unanswered: 0,
+            elapsed: 0,
             samples: Vec::new(),
         }
     }
@@ -81,8 +84,8 @@ impl Report {
         let mut out = String::from("{");
         write!(
             out,
-            "\"seconds\":{seconds},\"in_window\":{},\"finished\":{},\"reconnects\":{},\"unanswered\":{},\"client_cpu_ns\":{cpu_ns}",
-            self.in_window, self.finished, self.reconnects, self.unanswered
+            "\"seconds\":{seconds},\"elapsed_ns\":{},\"in_window\":{},\"finished\":{},\"reconnects\":{},\"unanswered\":{},\"client_cpu_ns\":{cpu_ns}",
+            self.elapsed, self.in_window, self.finished, self.reconnects, self.unanswered
         )
         .expect("memory");
         if seconds > 0.0 {
