@@ -529,14 +529,16 @@ class FunctionRegistry:
         code = request.code if isinstance(request, CreateFunctionRequest) else request
         assert code is not None
         zipped = rules.zip_of(code)
-        async with self._code.hold(zipped) as package:
-            try:
+        digest, ours = "", False
+        try:
+            async with self._code.hold(zipped) as package:
+                digest, ours = package.digest, package.digest not in self._unused
                 yield package
-            finally:
-                if package.digest not in self._uses:
-                    self._unused.setdefault(package.digest, self._clock.now())
-        if package.digest not in self._uses and not self._pins[package.digest]:
-            await self._drop([package.digest])
+        finally:
+            if ours and digest not in self._uses and not self._pins[digest]:
+                self._unused[digest] = self._clock.now()
+                with anyio.CancelScope(shield=True):
+                    await self._drop([digest])
 
     @asynccontextmanager
     async def _changing(self, name: str) -> AsyncIterator[None]:

@@ -128,7 +128,7 @@ async def test_a_trial_keeps_nothing(store):
     ],
 )
 async def test_a_disk_that_fails_is_named_and_nothing_is_kept(store, monkeypatch, number, error):
-    def fail(self, folder):
+    def fail(_, folder):
         raise OSError(number, os.strerror(number), str(folder))
 
     monkeypatch.setattr(CodeStore, "_sync", fail)
@@ -148,8 +148,8 @@ async def test_everything_is_synced_before_it_gets_its_name(tmp_path, monkeypatc
     real_rename = module.Path.rename
     store = CodeStore(tmp_path / "code")
     await store.open()
-    monkeypatch.setattr(CodeStore, "_sync", lambda self, folder: events.append("sync " + folder.name[:5]))
-    monkeypatch.setattr(CodeStore, "_sync_folder", lambda self, folder: events.append("sync folder"))
+    monkeypatch.setattr(CodeStore, "_sync", lambda _, folder: events.append("sync " + folder.name[:5]))
+    monkeypatch.setattr(CodeStore, "_sync_folder", lambda *_: events.append("sync folder"))
     monkeypatch.setattr(
         module.Path, "rename", lambda self, target: (events.append("rename"), real_rename(self, target))
     )
