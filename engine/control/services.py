@@ -13,5 +13,5 @@ REGISTRY: Final = web.AppKey("registry", FunctionRegistry)
 DOWNLOADS: Final = web.AppKey("downloads", Downloads)
 HOT_RELOAD: Final = web.AppKey("hot_reload", bool)
 
-REQUEST_ID: Final = "lambent.request_id"
-OPERATION: Final = "lambent.operation"
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+OPERATION: Final = web.RequestKey("operation", str)

@@ -66,7 +66,7 @@ async def _body(request: web.Request) -> bytes:
         if size > 10 * MAX_PAYLOAD:
             break
     if size > MAX_PAYLOAD:
-        raise too_large(size)
+        raise too_large()
     return b"".join(chunks)
 
 

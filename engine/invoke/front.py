@@ -19,7 +19,7 @@ from engine.invoke.frontend import Frontend, dry_run_bytes, error_bytes, reply_b
 from engine.model.invocation import Invocation
 
 _is_invoke: Final = re.compile(rb"POST /2015-03-31/functions/[^/ ]+/invocations").match
-_LONGEST_LINE: Final = 1_024
+_is_other: Final = re.compile(rb"[A-Z]{3,16} [^\r\n]*(?:\r\n|.{1024})", re.DOTALL).match
 
 
 class FrontConnection(HttpConnection):
@@ -51,9 +51,9 @@ class FrontConnection(HttpConnection):
 
     def data_received(self, data: bytes) -> None:
         """Bytes: ours, or the beginning of something for aiohttp."""
-        if _is_invoke(data) is None and self.between and (b"\r\n" in data or len(data) > _LONGEST_LINE):
+        if _is_invoke(data) is None and self.between and _is_other(data) is not None:
             self._pass_on(data)
-        else:  # also a first line that is not complete yet: `request_received` looks again
+        else:  # also a first line that is not complete yet (`request_received` looks again), and what is not HTTP
             super().data_received(data)
 
     def request_received(self) -> None:
@@ -66,7 +66,7 @@ class FrontConnection(HttpConnection):
                 asyncio.get_running_loop().call_soon(self._pass_on_request)
                 return
             if self.body_overflow:
-                raise too_large(self.body_overflow)  # noqa: TRY301 - one place that answers refusals
+                raise too_large()  # noqa: TRY301 - one place that answers refusals
             invocation = frontend.prepare(route, self.headers, self.body, self._replied)
             if invocation is None:
                 self.respond(dry_run_bytes(frontend.ids.request_id()))
@@ -101,11 +101,13 @@ class FrontConnection(HttpConnection):
                 RequestEntityTooLargeException("Request must be smaller than 70167211 bytes for the CreateFunction operation")
             )
             return
-        lines = [b"%s %s HTTP/1.%d" % (self.method, self.target, 1 if self.keep_alive else 0)]
+        lines = [b"%s %s HTTP/1.1" % (self.method, self.target)]
         for name, value in self.headers.items():
             if name not in {b"content-length", b"transfer-encoding", b"expect", b"connection"}:
                 lines.append(name + b": " + value)
         lines.append(b"content-length: %d" % len(self.body))
+        if not self.keep_alive:
+            lines.append(b"connection: close")
         self._pass_on(b"\r\n".join(lines) + b"\r\n\r\n" + self.body + self.detach())
 
     def _pass_on(self, data: bytes) -> None:

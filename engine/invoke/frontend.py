@@ -98,7 +98,7 @@ class Frontend:
         """
         received = time.monotonic()
         if len(body) > MAX_PAYLOAD:
-            raise too_large(len(body))
+            raise too_large()
         if body:
             try:
                 _check_json(body)
@@ -218,13 +218,9 @@ def dry_run_bytes(request_id: str) -> bytes:
     return f"HTTP/1.1 204 No Content\r\nx-amzn-RequestId: {request_id}\r\n\r\n".encode()
 
 
-def too_large(size: int) -> AwsError:
+def too_large() -> AwsError:
     """413 in AWS's words."""
-    return RequestTooLargeException(
-        f"Request must be smaller than {MAX_PAYLOAD} bytes for the InvokeFunction operation"
-        if size <= 0
-        else f"{size} byte payload is too large for the RequestResponse invocation type (limit {MAX_PAYLOAD} bytes)"
-    )
+    return RequestTooLargeException(f"Request must be smaller than {MAX_PAYLOAD} bytes for the InvokeFunction operation")
 
 
 def log_result(invocation: Invocation) -> str:

@@ -14,8 +14,9 @@ import pytest
 
 from engine.errors import SandboxError
 from engine.sandbox import Exit, ProcessProvider, ProcessSpec, SandboxLimits, SpawnFailed
-from tests.support.leaks import no_leaks  # noqa: F401 - a fixture
-from tests.support.sandboxes import LIMITS, open_folder, provider, run, shell, user_mode  # noqa: F401 - fixtures
+from tests.support.sandboxes import LIMITS, run, shell
+
+pytest_plugins = ("tests.support.sandbox_fixtures",)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 127, 255])
@@ -118,7 +119,7 @@ def _file(folder: Path, name: str, content: bytes, mode: int) -> str:
     ],
     ids=["not-executable", "garbage", "empty", "no-interpreter"],
 )
-async def test_a_program_that_cannot_be_executed_fails_with_the_reason(
+async def test_a_program_that_cannot_be_executed_fails_with_the_reason(  # noqa: PLR0917 - its cases' columns
     provider: ProcessProvider, open_folder: Path, content: bytes, mode: int, number: int, words: str, note: str
 ) -> None:
     sandbox = await provider.acquire("one", LIMITS)
