@@ -1,0 +1,22 @@
+"""AWS's own runtime clients, unmodified, on the engine: awslambdaric (PyPI) and aws-lambda-ric (npm)."""
+
+from __future__ import annotations
+
+import pytest
+import uvloop
+
+from engine import Engine
+from tests.conformance.runtime_contract import CONTRACT
+from tests.support.clients import AWS_LAMBDA_RIC, AWSLAMBDARIC
+
+
+@pytest.fixture
+def anyio_backend():
+    return ("asyncio", {"loop_factory": uvloop.new_event_loop})  # the clients are under test, not the loops
+
+
+@pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)
+@pytest.mark.parametrize("client", [AWSLAMBDARIC, AWS_LAMBDA_RIC], ids=lambda client: client.name)
+async def test_the_official_client(client, clause, tmp_path):
+    async with Engine() as engine:
+        await clause(engine, client, tmp_path)
