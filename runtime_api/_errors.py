@@ -21,7 +21,7 @@ class RuntimeApiError(Exception):
     """The root of all errors that `runtime_api` raises on purpose."""
 
 
-class TransitionRefused(RuntimeApiError):  # noqa: N818 - it is the refusal of a request, answered 403, not a failure
+class TransitionRefused(RuntimeApiError):
     """The state table has no row for this event in this state. The state is unchanged.
 
     The text is AWS's own (facts §1.4), ready for the body of the 403.

@@ -64,23 +64,33 @@ class AnswerShape:
         self._prefix = b""
 
     def match(self, data: bytes) -> int:
-        """The length of the head when `data` is exactly one answer with the predicted head, its body whole; else 0."""
+        """What `data`, read at the beginning of a message, is.
+
+        Returns:
+            n > 0: the predicted head, `n` bytes long, and exactly its body; n < 0: the predicted head alone, its body
+            of `-n` bytes still to come; 0: something else.
+        """
         prefix, suffix = self._prefix, self._suffix
+        if not prefix:
+            return 0
         rest = len(data) - len(prefix) - len(suffix)
         if rest != self._rest:
             # The digits and the body make up the rest: a body of 10 bytes and "10", 12. There is at most one solution.
             for size in range(1, 7):
                 digits = b"%d" % (rest - size)
                 if len(digits) == size:
+                    self._rest, self._digits = rest, digits
                     break
-            else:
-                return 0
-            self._rest, self._digits = rest, digits
-        if not prefix:
-            return 0
-        head = prefix + self._digits + suffix
-        length = len(head)
-        return length if data[:length] == head else 0
+        if rest == self._rest:
+            head = prefix + self._digits + suffix
+            length = len(head)
+            if data[:length] == head:
+                return length
+        if 0 < rest < 7 and data.startswith(prefix) and data.endswith(suffix):
+            digits = data[len(prefix) : len(prefix) + rest]
+            if digits.isdigit():
+                return -int(digits)
+        return 0
 
     def learn(self, head: bytes, content_type: bytes) -> None:
         """Study `head`: a complete, parsed, ordinary one: HTTP/1.1, kept alive, with Content-Length, id checked."""

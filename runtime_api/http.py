@@ -10,8 +10,8 @@ answer is out, so pipelined requests come in order, cost nothing while they wait
 heads are cut at the blank line (collected first when they come in pieces), bodies with a Content-Length are counted
 here and never shown to the parser, and chunked bodies are fed up to each CRLF CRLF, as the last chunk ends in one.
 
-*The last head is remembered.* A keep-alive client that calls in a loop sends the same head over and over. When a whole
-request arrives in one piece and its head is, byte for byte, that of the request before, then the method, target and
+*The last head is remembered.* A keep-alive client that calls in a loop sends the same head over and over. When what
+arrives is, byte for byte, the head of the request before, alone or with its whole body, then the method, target and
 headers already stand in the attributes, and the parser is not asked. The comparison is a memcmp, and it is exact: the
 parser is a function of the bytes, and the connection was between messages both times.
 
@@ -75,7 +75,7 @@ class _Probe:
     __slots__ = ()
 
 
-class _TooManyHeaders(Exception):  # noqa: N818 - private signal through the C parser, never seen outside
+class _TooManyHeaders(Exception):
     pass
 
 
@@ -133,7 +133,7 @@ class HttpConnection(asyncio.Protocol):
         self.body_overflow = 0
         self._state = IDLE
         self._parser: HttpRequestParser | None = None
-        self._memo = b""  # the head of the request in the attributes, when an identical one may skip the parser
+        self._memo = b""  # the head of the request in the attributes, if an identical one may skip the parser
         self._memo_size = -1  # that head's length and its body's; -1: no such head
         self._special = False  # respond() has more to think of than one write
         self._eof = False  # the peer has sent all it will send
@@ -250,12 +250,16 @@ class HttpConnection(asyncio.Protocol):
         """Bytes from the peer."""
         state = self._state
         if state == IDLE:
-            if len(data) == self._memo_size and data.startswith(self._memo):
+            size = self._memo_size
+            if len(data) == size and data.startswith(self._memo):
                 self.body = data[len(self._memo) :]
                 self._state = BUSY
                 self.request_received()
-                return
-            self._consume(data, 0)
+            elif size > 0 and data == self._memo:  # curl, and so AWS's C++ core, writes head and body apart
+                self._need = size - len(data)
+                self._state = LENGTH
+            else:
+                self._consume(data, 0)
         elif state < BUSY:
             self._consume(data, 0)
         elif state != CLOSED:
@@ -360,8 +364,8 @@ class HttpConnection(asyncio.Protocol):
                     if pos < end:
                         self._start_partial(data[pos:])
                     return
-                start, pos = pos, stop
-                head = data if start == 0 and pos == end else data[start:pos]
+                head = data[pos:stop]
+                pos = stop
                 self._begin(head, more=pos < end)
                 if self._state == LENGTH and end - pos >= self._need:
                     stop = pos + self._need
@@ -370,11 +374,6 @@ class HttpConnection(asyncio.Protocol):
                     pos = stop
                     self._state = BUSY
                 if self._state == BUSY:
-                    if start == 0 and pos == end and self._memo_size == 0:
-                        self._memo = head
-                        self._memo_size = end
-                    else:
-                        self._memo_size = -1
                     self.request_received()
             elif state == HEAD:
                 partial = self._partial
@@ -421,18 +420,18 @@ class HttpConnection(asyncio.Protocol):
         except HttpParserUpgrade:
             # "Upgrade: h2c" (Java's HttpClient sends it) may be ignored, RFC 9110 7.8; llhttp would skip the body.
             self._parser = None
-            plain = _UPGRADE_LINE.sub(b"", head)
-            if len(plain) == len(head):
+            stripped = _UPGRADE_LINE.sub(b"", head)
+            if len(stripped) == len(head):
                 self._refuse(400, "InvalidRequest", "CONNECT is not supported")
             else:
-                self._begin(plain, more=more)
+                self._begin(stripped, more=more)
                 self._memo_size = -1
             return
         except HttpParserError as error:
             self._refuse_parse(error)
             return
         self.method = parser.get_method()
-        self._memo_size = 0  # a candidate; _consume decides
+        self._memo_size = -1
         if not self.keep_alive or b"connection" in headers:
             version = parser.get_http_version()
             self._http10 = version == "1.0"
@@ -441,11 +440,14 @@ class HttpConnection(asyncio.Protocol):
                 return
             if not self.keep_alive or self._http10:
                 self._special = True
-                self._memo_size = -1
+        plain = self.keep_alive and not self._http10 and b"expect" not in headers
         length = headers.get(b"content-length")
         if length is not None:
             # llhttp vouches for one value of digits, and for no Transfer-Encoding beside it.
             self._need = need = int(length)
+            if plain and need <= self.max_body:
+                self._memo = head
+                self._memo_size = len(head) + need
             if not need:
                 self._state = BUSY
                 return
@@ -455,6 +457,9 @@ class HttpConnection(asyncio.Protocol):
             if need > self.max_body:
                 self.body_overflow = need
         elif self._complete:
+            if plain:
+                self._memo = head
+                self._memo_size = len(head)
             self._state = BUSY
             return
         elif b"transfer-encoding" not in headers:
@@ -469,13 +474,11 @@ class HttpConnection(asyncio.Protocol):
             self._wire = self._stray = 0
             self._seam = b""
             self.trailers = self._fields = {}
-        if b"expect" in headers:
-            self._memo_size = -1
-            if headers[b"expect"].lower() == b"100-continue" and not more and not self._http10:
-                if self.body_overflow:
-                    self._give_up()  # never invited, so whether the body follows cannot be known: answer and close
-                    return
-                self.transport.write(CONTINUE)
+        if headers.get(b"expect", b"").lower() == b"100-continue" and not more and not self._http10:
+            if self.body_overflow:
+                self._give_up()  # never invited, so whether the body follows cannot be known: answer and close
+                return
+            self.transport.write(CONTINUE)
         if self.body_overflow > self.MAX_DISCARD:
             self._give_up()
 

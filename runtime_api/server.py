@@ -32,7 +32,7 @@ from ._headers import ERROR_BODY, ERROR_TYPE, INVOCATION_ID, RESPONSE_MODE, XRAY
 from ._limits import API_VERSION, MAX_PAYLOAD, MAX_POLLS
 from ._runtime import Event, Runtime, State
 from ._shape import AnswerShape
-from .http import BLANK_LINE, BUSY, IDLE, HttpConnection, render
+from .http import BLANK_LINE, BUSY, IDLE, LENGTH, HttpConnection, render
 
 __all__ = ["RestoreHost", "RuntimeHost", "RuntimeServer"]
 
@@ -382,11 +382,13 @@ class RuntimeServer:
 class RuntimeConnection(HttpConnection):
     """One connection of the runtime."""
 
-    __slots__ = ("_api",)
+    __slots__ = ("_answer_to", "_api")
 
     def __init__(self, api: RuntimeServer) -> None:
         super().__init__()
         self._api = api
+        self._answer_to: Invocation | None = None
+        """Whose answer is coming in, when its head was recognised by sight; the head attributes are not set then."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Known to the server from now on."""
@@ -402,9 +404,17 @@ class RuntimeConnection(HttpConnection):
                 api.poll(self)
                 return
             size = api._shape.match(data)
-            if size:
+            if size > 0:
                 self._state = BUSY
                 api.answer(self, data[size:], api._shape.content_type)
+                return
+            if size < 0:
+                self._answer_to = api.current
+                self._memo_size = -1
+                self._need = -size
+                self.body_overflow = 0
+                self._chunks.clear()
+                self._state = LENGTH
                 return
             self._consume(data, 0)
             return
@@ -412,6 +422,13 @@ class RuntimeConnection(HttpConnection):
 
     def request_received(self) -> None:
         """Find the route."""
+        if self._answer_to is not None:
+            api, answered, self._answer_to = self._api, self._answer_to, None
+            if answered is api.current:
+                api.answer(self, self.body, api._shape.content_type)
+            else:
+                self.respond(INVALID_ID)
+            return
         target = self.target
         if b"?" in target:
             target = target.partition(b"?")[0]
@@ -437,7 +454,10 @@ class RuntimeConnection(HttpConnection):
 
     def request_aborted(self) -> None:
         """A body broke off. If it was the answer to the current invocation, that is the end of it."""
-        if self.method == b"POST" and self.target.startswith(_INVOCATION):
+        if self._answer_to is not None:
+            if self._answer_to is self._api.current:
+                self._api.truncated()
+        elif self.method == b"POST" and self.target.startswith(_INVOCATION):
             request_id, _, verb = self.target.partition(b"?")[0][len(_INVOCATION) :].partition(b"/")
             if verb in {b"response", b"error"} and self._is_current(request_id):
                 self._api.truncated()

@@ -344,6 +344,44 @@ async def test_a_too_large_answer_with_a_wrong_id_or_in_a_wrong_state_is_no_faul
         assert [call[0] for call in api.host.calls] == ["next", "response"]
 
 
+async def test_answers_whose_head_is_written_before_the_body_are_recognised_as_curl_sends_them():
+    async with endpoint() as api:
+        wire = await api.client()
+        for number in range(5):
+            await api.running(wire, f"id-{number}", invocation_id=f"a-{number}")
+            (connection,) = api.server._open
+            body = b"x" * (10**number)
+            message = request("POST", answer(f"id-{number}"), body, Lambda_Runtime_Invocation_Id=f"a-{number}")
+            wire.send(message[: -len(body)])
+            await until(lambda: connection._need == len(body))  # noqa: B023 - awaited before they change
+            assert (connection._answer_to is not None) == (number > 0)
+            wire.send(body)
+            assert (await wire.reply()).raw == ACCEPTED
+            assert api.host.calls[-1] == ("response", f"id-{number}", body, b"")
+
+
+async def test_a_body_that_comes_after_its_invocation_ended_is_refused():
+    async with endpoint() as api:
+        slow = await api.running()
+        await slow.ask("POST", answer(), b"learnt")
+        await api.running(slow, "id-2")
+        message = request("POST", answer("id-2"), b"too late")
+        slow.send(message[:-8])
+        await until(lambda: any(connection._answer_to for connection in api.server._open))
+        other = await api.client()
+        assert (await other.ask("POST", answer("id-2"), b"in time")).raw == ACCEPTED
+        await api.running(other, "id-3")
+        slow.send(b"too late")
+        reply = await slow.reply()
+        assert (reply.status, reply.body) == (400, INVALID_ID)
+        slow.send(message.replace(b"id-2", b"id-3")[:-8])
+        await until(lambda: any(connection._answer_to for connection in api.server._open))
+        slow.send(b"too")
+        slow.writer.write_eof()
+        assert b"TruncatedHTTPRequest" in await slow.end()
+        assert api.host.calls[-1] == ("fault", "id-3", "Runtime.TruncatedResponse", "")
+
+
 # ---- bodies that break off ----------------------------------------------------------------------------------------
 
 
