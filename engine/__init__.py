@@ -5,7 +5,7 @@
     from engine import Engine
 
     async with Engine() as engine:
-        hello = await engine.create_function("hello", code="functions/hello", handler="app.handler", runtime="python3.12")
+        hello = await engine.create_function("hello", code="hello", handler="app.handler", runtime="python3.12")
         result = await hello.invoke({"name": "Ada"})
         print(result.json(), result.duration_ms)
 

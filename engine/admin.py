@@ -119,7 +119,9 @@ def tell(invocation: Invocation, engine: Engine) -> dict[str, Any]:
         ("answered by the runtime", invocation.responded),
         ("ended", invocation.ended),
     ]
-    timeline = [{"ms": round((at - zero) * 1000, 3), "event": event, "source": "invocation"} for event, at in steps if at]
+    timeline = [
+        {"ms": round((at - zero) * 1000, 3), "event": event, "source": "invocation"} for event, at in steps if at
+    ]
     if environment is not None:
         timeline += [
             {"ms": round((at - zero) * 1000, 3), "event": text, "source": "environment"}

@@ -112,7 +112,7 @@ class Engine:
         self._watched: dict[str, Watched] = {}
         self._copies = 0
 
-    # ---- lifetime --------------------------------------------------------------------------------------------------------
+    # ---- lifetime --------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -136,7 +136,9 @@ class Engine:
         stack = self._stack
         self.data_dir = await anyio.to_thread.run_sync(self._make_data_dir)
         if self._data_dir is None:
-            stack.push_async_callback(anyio.to_thread.run_sync, lambda: shutil.rmtree(self.data_dir, ignore_errors=True))
+            stack.push_async_callback(
+                anyio.to_thread.run_sync, lambda: shutil.rmtree(self.data_dir, ignore_errors=True)
+            )
         self.registry = FunctionRegistry(
             self.data_dir,
             account_id=self.account_id,
@@ -198,7 +200,7 @@ class Engine:
         """One line per limit that cannot be enforced in this isolation mode on this host."""
         return self.provider.weaknesses()
 
-    # ---- functions -------------------------------------------------------------------------------------------------------
+    # ---- functions -------------------------------------------------------------------------------------------------
 
     async def create_function(
         self,
@@ -233,9 +235,9 @@ class Engine:
         if isinstance(code, bytes):
             package = code
         elif watch:
-            folder = str(Path(code).absolute())
+            folder = await anyio.to_thread.run_sync(lambda: str(Path(code).absolute()))
         else:
-            package = await anyio.to_thread.run_sync(read_code, Path(code).absolute())
+            package = await anyio.to_thread.run_sync(read_code, Path(code))
         await self.registry.create(
             CreateFunctionRequest(
                 function_name=name,
@@ -267,7 +269,7 @@ class Engine:
             log = self._logs[name] = FunctionLog()
         return log
 
-    # ---- invocations -----------------------------------------------------------------------------------------------------
+    # ---- invocations -----------------------------------------------------------------------------------------------
 
     async def invoke(
         self,
@@ -322,7 +324,7 @@ class Engine:
             raise ServiceException(f"{function.arn} is known but could not be deployed; see the engine's log")
         return Route(pool.data, self.registry.names.arn(function.name, asked), pool)
 
-    # ---- what changes ----------------------------------------------------------------------------------------------------
+    # ---- what changes ----------------------------------------------------------------------------------------------
 
     def _changed(self, change: FunctionChange) -> None:
         """The registry says that a function is new, different or gone."""
@@ -344,9 +346,7 @@ class Engine:
             self._deploy(function, function.source_dir, None)
             self._watched[change.name] = Watched(function.source_dir, lambda _: self._repack(function))
 
-    def _deploy(
-        self, function: FunctionVersion, code_root: str, release: Callable[[], Awaitable[None]] | None
-    ) -> None:
+    def _deploy(self, function: FunctionVersion, code_root: str, release: Callable[[], Awaitable[None]] | None) -> None:
         self.dispatcher.deploy(
             Deployment(function, code_root, self.log(function.name), self._identity, self.runtimes.command, release)
         )
@@ -394,7 +394,7 @@ class Engine:
         if watched.request(looked):
             self.dispatcher.run(watched.look)
 
-    # ---- the server ------------------------------------------------------------------------------------------------------
+    # ---- the server ------------------------------------------------------------------------------------------------
 
     async def serve(self, host: str = "127.0.0.1", port: int = 9000) -> Server:
         """Listen for AWS clients; the server stops with the engine.

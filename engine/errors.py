@@ -2,7 +2,7 @@
 
 ::
 
-    LambentError                      anything the engine raises on purpose; says what was tried, on what, why, what to do
+    LambentError                      anything the engine raises on purpose; says what was tried, and why it failed
     ├── ConfigurationError            a setting, flag or environment variable that cannot be used
     ├── DataDirectoryError            the data directory is locked, damaged, full or not writable
     ├── SandboxError                  the host would not give us a sandbox or a process in it

@@ -54,7 +54,7 @@ class Function:
         """
         from engine.engine import read_code
 
-        package = code if isinstance(code, bytes) else await anyio.to_thread.run_sync(read_code, Path(code).absolute())
+        package = code if isinstance(code, bytes) else await anyio.to_thread.run_sync(read_code, Path(code))
         await self._engine.registry.update_code(UpdateFunctionCodeRequest(function_name=self.name, zip_file=package))
 
     async def configure(

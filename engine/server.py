@@ -56,7 +56,7 @@ class Server:
         except OSError as error:
             await runner.cleanup()
             raise ConfigurationError(
-                f"cannot listen on {self._host}:{self._port}: {error.strerror or error}; choose another --host or --port"
+                f"cannot listen on {self._host}:{self._port}: {error.strerror or error}; choose another host or port"
             ) from error
         port = self._server.sockets[0].getsockname()[1]
         host = f"[{self._host}]" if self._server.sockets[0].family == socket.AF_INET6 else self._host

@@ -20,7 +20,7 @@ RuntimeCommand = Callable[[str], Awaitable[Sequence[str] | None]]
 """Maps a runtime identifier to the command that runs it; None means "a bootstrap in the package" (``provided.*``)."""
 
 
-class EntrypointMissing(Exception):  # noqa: N818 - becomes Runtime.InvalidEntrypoint
+class EntrypointMissing(Exception):
     """There is no interpreter for the runtime; the message says what to install."""
 
 

@@ -20,8 +20,13 @@ from anyio.abc import TaskGroup
 
 from engine.dispatch.deployment import Deployment
 from engine.dispatch.routes import Route
-from engine.errors import AwsError, EngineClosedError, ResourceNotFoundException, ServiceException
-from engine.errors import TooManyRequestsException
+from engine.errors import (
+    AwsError,
+    EngineClosedError,
+    ResourceNotFoundException,
+    ServiceException,
+    TooManyRequestsException,
+)
 from engine.lifecycle.environment import Environment
 from engine.lifecycle.states import Phase
 from engine.model.invocation import Invocation
@@ -97,7 +102,7 @@ class Dispatcher:
         self.environments: dict[str, Environment] = {}
         self.recent: deque[Invocation] = deque(maxlen=STORIES)
 
-    # ---- deployments -----------------------------------------------------------------------------------------------------
+    # ---- deployments -----------------------------------------------------------------------------------------------
 
     def deploy(self, deployment: Deployment) -> Pool[Invocation]:
         """Put a function revision in place of the one before; who waited for that one waits for this one."""
@@ -137,7 +142,7 @@ class Dispatcher:
         """The current pool of a function."""
         return self._pools.get(name)
 
-    # ---- invocations -----------------------------------------------------------------------------------------------------
+    # ---- invocations -----------------------------------------------------------------------------------------------
 
     def submit(self, invocation: Invocation) -> None:
         """Take an invocation; its `reply` is called once, now or later.
@@ -174,7 +179,7 @@ class Dispatcher:
         if self._drained is not None and not self.in_flight:
             self._drained.set()
 
-    # ---- the scheduler's Effects -----------------------------------------------------------------------------------------
+    # ---- the scheduler's Effects -----------------------------------------------------------------------------------
 
     def start(self, slot: Slot[Any], invocation: Invocation, /) -> None:
         """Hand over."""
@@ -214,7 +219,7 @@ class Dispatcher:
         if at is not None:
             self.wake(at)
 
-    # ---- the environments' Owner -----------------------------------------------------------------------------------------
+    # ---- the environments' Owner -----------------------------------------------------------------------------------
 
     def environment_available(self, environment: Environment, *, broken: bool) -> None:
         """Free again."""
@@ -241,7 +246,7 @@ class Dispatcher:
         """Run it in the engine's task group; a bug in it must not end the engine."""
         self._tasks.start_soon(_guarded, work)
 
-    # ---- the end ---------------------------------------------------------------------------------------------------------
+    # ---- the end ---------------------------------------------------------------------------------------------------
 
     async def drain(self, limit_s: float) -> int:
         """Take nothing new and wait for what runs, at most `limit_s` seconds. Returns how many still run."""
@@ -270,7 +275,7 @@ class Dispatcher:
             self._emptied = asyncio.Event()
             await self._emptied.wait()
 
-    # ---- for the curious -------------------------------------------------------------------------------------------------
+    # ---- for the curious -------------------------------------------------------------------------------------------
 
     def find(self, request_id: str) -> Invocation | None:
         """The invocation with that id, if it is still remembered."""
@@ -303,5 +308,5 @@ class Dispatcher:
 async def _guarded(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
-    except Exception:
+    except Exception:  # noqa: BLE001 - reported below; one environment's trouble must not end the engine
         _log.exception("a background task of an environment failed; this is a bug in Lambent")

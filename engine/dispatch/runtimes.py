@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio.to_thread
-import bootstraps
 
+import bootstraps
 from engine.dispatch.deployment import EntrypointMissing
 
 

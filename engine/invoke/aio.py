@@ -44,7 +44,9 @@ async def _invoke(request: web.Request, frontend: Frontend) -> web.Response:
         if not answered.done():
             answered.set_result(invocation)
 
-    headers = {name.lower().encode("latin-1"): value.encode("latin-1", "replace") for name, value in request.headers.items()}
+    headers = {
+        name.lower().encode("latin-1"): value.encode("latin-1", "replace") for name, value in request.headers.items()
+    }
     invocation = frontend.prepare(route, headers, body, reply)
     if invocation is None:
         return web.Response(status=204, headers={"x-amzn-RequestId": frontend.ids.request_id()})

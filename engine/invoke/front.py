@@ -12,11 +12,10 @@ import re
 from collections.abc import Callable
 from typing import ClassVar, Final
 
-from runtime_api.http import HttpConnection
-
 from engine.errors import AwsError, EngineClosedError, RequestEntityTooLargeException, ServiceException
 from engine.invoke.frontend import Frontend, dry_run_bytes, error_bytes, reply_bytes, too_large
 from engine.model.invocation import Invocation
+from runtime_api.http import HttpConnection
 
 _is_invoke: Final = re.compile(rb"POST /2015-03-31/functions/[^/ ]+/invocations").match
 _is_other: Final = re.compile(rb"[A-Z]{3,16} [^\r\n]*(?:\r\n|.{1024})", re.DOTALL).match
@@ -30,9 +29,7 @@ class FrontConnection(HttpConnection):
     MAX_HEAD: ClassVar[int] = 1 << 20
     """AWS allows 1 MB of request line and headers (facts §5.3)."""
 
-    def __init__(
-        self, frontend: Frontend, other: Callable[[], asyncio.Protocol], owner: set[FrontConnection]
-    ) -> None:
+    def __init__(self, frontend: Frontend, other: Callable[[], asyncio.Protocol], owner: set[FrontConnection]) -> None:
         """Make a connection; `other` makes aiohttp's protocol; `owner` is the set of open connections."""
         super().__init__()
         self._frontend = frontend
@@ -66,7 +63,7 @@ class FrontConnection(HttpConnection):
                 asyncio.get_running_loop().call_soon(self._pass_on_request)
                 return
             if self.body_overflow:
-                raise too_large()  # noqa: TRY301 - one place that answers refusals
+                raise too_large()
             invocation = frontend.prepare(route, self.headers, self.body, self._replied)
             if invocation is None:
                 self.respond(dry_run_bytes(frontend.ids.request_id()))
@@ -92,13 +89,13 @@ class FrontConnection(HttpConnection):
         head, body = error_bytes(error, self._frontend.ids.request_id())
         return head + body
 
-    # ---- handing over to aiohttp -----------------------------------------------------------------------------------------
+    # ---- handing over to aiohttp -----------------------------------------------------------------------------------
 
     def _pass_on_request(self) -> None:
         """A request that came behind an Invoke and was parsed here: written out again for aiohttp, as it was."""
         if self.body_overflow:
             self._refused(
-                RequestEntityTooLargeException("Request must be smaller than 70167211 bytes for the CreateFunction operation")
+                RequestEntityTooLargeException(f"Request must be smaller than {self.max_body} bytes on this connection")
             )
             return
         lines = [b"%s %s HTTP/1.1" % (self.method, self.target)]

@@ -153,8 +153,8 @@ class Frontend:
                 "Invoke with InvocationType Event is not available in this version of Lambent; use RequestResponse."
             )
         raise ValidationException(
-            f"1 validation error detected: Value '{_printable(kind)}' at 'invocationType' failed to satisfy constraint: "
-            "Member must satisfy enum value set: [Event, RequestResponse, DryRun]"
+            f"1 validation error detected: Value '{_printable(kind)}' at 'invocationType' failed to satisfy "
+            "constraint: Member must satisfy enum value set: [Event, RequestResponse, DryRun]"
         )
 
 
@@ -177,7 +177,7 @@ def reply_bytes(invocation: Invocation) -> tuple[bytes, bytes]:
 
 
 def reply_headers(invocation: Invocation) -> dict[str, str]:
-    """The same reply's headers, for aiohttp. (A test holds the two together.)"""
+    """The same reply's headers, for aiohttp; a test holds the two together."""
     headers = {
         "Content-Type": "application/json",
         "x-amzn-Remapped-Content-Length": "0",
@@ -219,8 +219,10 @@ def dry_run_bytes(request_id: str) -> bytes:
 
 
 def too_large() -> AwsError:
-    """413 in AWS's words."""
-    return RequestTooLargeException(f"Request must be smaller than {MAX_PAYLOAD} bytes for the InvokeFunction operation")
+    """The 413 of Invoke, in AWS's words."""
+    return RequestTooLargeException(
+        f"Request must be smaller than {MAX_PAYLOAD} bytes for the InvokeFunction operation"
+    )
 
 
 def log_result(invocation: Invocation) -> str:

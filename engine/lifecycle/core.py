@@ -56,7 +56,7 @@ class EnvironmentCore(ABC):
         self._armed_for = inf
         self._init_began = 0.0
 
-    # ---- the warm path: begin, response, next ------------------------------------------------------------------------
+    # ---- the warm path: begin, response, next ----------------------------------------------------------------------
 
     def begin(self, now: float, invocation: Invocation) -> None:
         """An invocation was assigned: hand it to the parked runtime, or run Init again first when broken."""
@@ -115,7 +115,7 @@ class EnvironmentCore(ABC):
             assert self.invocation is not None
             self.deliver(self.invocation)
 
-    # ---- the other things a runtime says -----------------------------------------------------------------------------
+    # ---- the other things a runtime says ---------------------------------------------------------------------------
 
     def failed(self, now: float, failure: Failure) -> None:
         """The runtime posted an error, or a response that cannot be used: it lives on and will ask for `next`."""
@@ -136,7 +136,7 @@ class EnvironmentCore(ABC):
             return
         self._end_badly(now, Event.EXIT, failure)
 
-    # ---- time ----------------------------------------------------------------------------------------------------------
+    # ---- time ------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """The timer fired. Enforces the deadline when it has passed, else arms for what is left of it."""
@@ -150,7 +150,7 @@ class EnvironmentCore(ABC):
         failure = failures.init_timed_out() if in_init else failures.timed_out(self.timeout_s)
         self._end_badly(now, Event.DEADLINE, failure)
 
-    # ---- coming and going ----------------------------------------------------------------------------------------------
+    # ---- coming and going ------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
         """Begin Init, ahead of any invocation."""
@@ -159,8 +159,7 @@ class EnvironmentCore(ABC):
         self.launch()
 
     def sandbox_made(self, now: float) -> None:
-        """The sandbox is there and the process is about to start: the Init budget runs from here, not from our own
-        preparations."""
+        """The sandbox is there: Init's budget runs from here on, not from the beginning of our own preparations."""
         if self.phase is _INIT:
             self.deadline = self._armed_for = now + self.init_timeout_s
             self.arm(self.deadline)
@@ -200,7 +199,7 @@ class EnvironmentCore(ABC):
         self._to(Event.CLOSED)
         self.gone()
 
-    # ---- shared --------------------------------------------------------------------------------------------------------
+    # ---- shared ----------------------------------------------------------------------------------------------------
 
     def _to(self, event: Event) -> None:
         target = TRANSITIONS[self.phase].get(event)
@@ -253,7 +252,7 @@ class EnvironmentCore(ABC):
                 self.answer(invocation)
         self.kill()
 
-    # ---- actions -------------------------------------------------------------------------------------------------------
+    # ---- actions ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def launch(self) -> None:

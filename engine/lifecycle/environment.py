@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
-from runtime_api import Invocation as RuntimeInvocation
-from runtime_api import RuntimeFault, RuntimeServer
 
 from engine.dispatch.deployment import Deployment, EntrypointMissing
 from engine.errors import SandboxError
@@ -25,6 +23,8 @@ from engine.lifecycle.states import Event, Phase
 from engine.model.invocation import Invocation
 from engine.sandbox.api import Exit, Process, Sandbox, SandboxProvider, SpawnFailed
 from engine.telemetry import report
+from runtime_api import Invocation as RuntimeInvocation
+from runtime_api import RuntimeFault, RuntimeServer
 
 if TYPE_CHECKING:
     from engine.scheduler import Slot
@@ -97,7 +97,7 @@ class Environment(EnvironmentCore):
     def __init__(
         self,
         environment_id: str,
-        slot: Slot,
+        slot: Slot[Invocation],
         deployment: Deployment,
         provider: SandboxProvider,
         owner: Owner,
@@ -129,7 +129,7 @@ class Environment(EnvironmentCore):
         """The runtime's process id, None when there is no process."""
         return self._process.pid if self._process is not None else None
 
-    # ---- from the Runtime API server -----------------------------------------------------------------------------------
+    # ---- from the Runtime API server -------------------------------------------------------------------------------
     # A process that is being killed may still get a word in: it is not heard.
 
     def runtime_next(self) -> None:
@@ -159,7 +159,7 @@ class Environment(EnvironmentCore):
         if self.phase <= _LISTENING:
             self.failed(now(), failures.unusable(fault.error_type, fault.message))
 
-    # ---- actions -------------------------------------------------------------------------------------------------------
+    # ---- actions ---------------------------------------------------------------------------------------------------
 
     def deliver(self, invocation: Invocation) -> None:
         """Hand the event to the parked runtime, with its deadline on the wall clock."""
@@ -211,7 +211,7 @@ class Environment(EnvironmentCore):
         """Tell the dispatcher."""
         self._owner.environment_gone(self)
 
-    # ---- the slow parts: tasks, one at a time per environment ----------------------------------------------------------
+    # ---- the slow parts: tasks, one at a time per environment ------------------------------------------------------
 
     async def _launch(self) -> None:
         async with self._order:
@@ -287,7 +287,7 @@ class Environment(EnvironmentCore):
             self._process = self._sandbox = None
         self.closed(now())
 
-    # ---- the process's end -----------------------------------------------------------------------------------------------
+    # ---- the process's end -----------------------------------------------------------------------------------------
 
     def _process_ended(self, generation: int, exit_: Exit) -> None:
         """The process is dead, but what it sent before may not have been read yet: that comes first.
@@ -314,7 +314,7 @@ class Environment(EnvironmentCore):
         self._note(f"process ended: {exit_.describe()}")
         self.exited(now(), failures.exited(exit_))
 
-    # ---- what is written down --------------------------------------------------------------------------------------------
+    # ---- what is written down --------------------------------------------------------------------------------------
 
     def _line(self, text: str) -> None:
         self.deployment.log.line(self.log_stream, self._current, text)

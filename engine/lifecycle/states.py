@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Phase(IntEnum):
-    """Where an environment is in its life. (IntEnum: dict lookups by it stay in C.)"""
+    """Where an environment is in its life; an IntEnum, as dict lookups by it stay in C."""
 
     NEW = 0  #: nothing exists yet
     INIT = 1  #: sandbox being made, process starting, function code initialising; 10 s
@@ -100,7 +100,7 @@ TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
 }
 
 
-class IllegalTransition(Exception):  # noqa: N818 - the name of the thing, as in the documentation
+class IllegalTransition(Exception):
     """An event that the table does not allow. `story` holds the environment's transitions so far, oldest first."""
 
     def __init__(self, phase: Phase, event: Event, story: str = "") -> None:

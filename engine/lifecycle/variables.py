@@ -36,8 +36,8 @@ class Identity(Struct, frozen=True, kw_only=True):
     region: str = "us-east-1"
     account_id: str = "000000000000"
     access_key_id: str = "lambent"
-    secret_access_key: str = "lambent"
-    session_token: str = "lambent"
+    secret_access_key: str = "lambent"  # noqa: S105 - a placeholder, see above
+    session_token: str = "lambent"  # noqa: S105
 
 
 def variables(

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runtime_api import Invocation as RuntimeInvocation
-
 from engine.errors import AwsError
+from runtime_api import Invocation as RuntimeInvocation
 
 if TYPE_CHECKING:
     from engine.dispatch.routes import Route

@@ -69,7 +69,7 @@ SIGNAL_WORDS = {
 }  # fmt: skip
 
 
-class SpawnFailed(Exception):  # noqa: N818 - it is an outcome the lifecycle turns into Runtime.InvalidEntrypoint
+class SpawnFailed(Exception):
     """The program could not be executed. `errno` and `strerror` are execve's; `path` is what was tried."""
 
     def __init__(self, path: str, errno: int, strerror: str) -> None:
@@ -127,8 +127,10 @@ class Sandbox(Protocol):
         ...
 
     def memory_peak(self) -> int | None:
-        """Peak memory of the sandbox in bytes since its processes started, or None when unknown. Cheap; may be a
-        sample."""
+        """Peak memory of the sandbox in bytes since its processes started, or None when unknown.
+
+        Cheap; may be a sample.
+        """
         ...
 
     async def close(self) -> None:

@@ -3,11 +3,11 @@
 ::
 
     async def test_adder(lambent_engine):
-        adder = await lambent_engine.create_function("adder", code="functions/adder", handler="app.handler")
+        adder = await lambent_engine.create_function("adder", code="adder", handler="app.handler")
         assert (await adder.invoke({"a": 1, "b": 2})).json() == 3
 
-The fixture is asynchronous and runs under anyio's pytest plugin (``anyio_mode = "auto"``, or ``@pytest.mark.anyio``). Its
-data lives in a temporary directory; afterwards nothing is left, no process, no file.
+The fixture is asynchronous and runs under anyio's pytest plugin (``anyio_mode = "auto"``, or ``@pytest.mark.anyio``).
+Its data lives in a temporary directory; afterwards nothing is left, no process, no file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def lambent_engine(anyio_backend: object) -> AsyncIterator[Engine]:
+async def lambent_engine(anyio_backend: object) -> AsyncIterator[Engine]:  # noqa: ARG001 - it must come first
     """A running engine with nothing in it."""
     from engine import Engine
 

@@ -140,7 +140,9 @@ async def test_exit_before_next_is_retried_inside_the_invocation_and_then_told(e
 
 
 async def test_an_init_error_is_forwarded_byte_for_byte(engine, tmp_path):
-    code = bootstrap(tmp_path / "f", """call("POST", "/init/error", b'{"errorType": "My.Error",  "x": 1}'); os._exit(1)""")
+    code = bootstrap(
+        tmp_path / "f", """call("POST", "/init/error", b'{"errorType": "My.Error",  "x": 1}'); os._exit(1)"""
+    )
     function = await engine.create_function("f", code=code)
     result = await function.invoke()
     assert result.function_error == "Unhandled"
@@ -323,7 +325,9 @@ async def test_an_update_is_live_on_the_next_invocation_and_lets_a_running_one_f
 
 async def test_a_saved_file_is_live_on_the_next_invocation(engine, tmp_path):
     folder = python_function(tmp_path / "live", "def handler(event, context):\n    return 1\n")
-    function = await engine.create_function("live", code=folder, runtime="python3.11", handler="app.handler", watch=True)
+    function = await engine.create_function(
+        "live", code=folder, runtime="python3.11", handler="app.handler", watch=True
+    )
     assert (await function.invoke()).json() == 1
     for value in (22, 333):
         python_function(folder, f"def handler(event, context):\n    return {value}\n")

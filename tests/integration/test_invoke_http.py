@@ -90,14 +90,16 @@ async def test_the_fast_path_and_aiohttp_answer_alike_in_every_case(served):
         keys = (set(fast[1]) | set(slow[1])) - {"date", "server"}
         if fast[0] == 204:
             keys -= {"content-length", "content-type"}
-        assert {key: fast[1].get(key) for key in keys - VARYING} == {key: slow[1].get(key) for key in keys - VARYING}, name
+        assert {key: fast[1].get(key) for key in keys - VARYING} == {key: slow[1].get(key) for key in keys - VARYING}, (
+            name
+        )
         for key in keys & VARYING:
             assert key in fast[1], (name, key)
             assert key in slow[1], (name, key)
 
 
 async def test_statuses_bodies_and_headers_are_awss(served):
-    engine, address = served
+    _, address = served
 
     def work() -> dict[str, tuple]:
         return {name: ask(address, request, warm_up=False)[0] for name, request in CASES.items()}
@@ -137,7 +139,9 @@ async def test_context_and_trace_reach_the_runtime(served):
     _, address = served
     context = base64.b64encode(b'{"custom":\n{"k":"v"}}').decode()
     headers = {"X-Amz-Client-Context": context, "X-Amzn-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"}
-    reply = (await anyio.to_thread.run_sync(lambda: ask(address, ("POST", PATH, b'"headers"', headers), warm_up=False)))[0]
+    reply = (
+        await anyio.to_thread.run_sync(lambda: ask(address, ("POST", PATH, b'"headers"', headers), warm_up=False))
+    )[0]
     seen = json.loads(reply[2])
     assert json.loads(seen["lambda-runtime-client-context"]) == {"custom": {"k": "v"}}
     assert seen["lambda-runtime-trace-id"] == headers["X-Amzn-Trace-Id"]
@@ -172,7 +176,10 @@ async def test_requests_in_one_packet_are_answered_in_order_whoever_serves_them(
                 received += data
             return received
 
-    for pieces in ([invoke + b"1" + invoke + b"2" + get], [invoke + b"1", invoke[:20], invoke[20:] + b"2", get[:3], get[3:]]):
+    for pieces in (
+        [invoke + b"1" + invoke + b"2" + get],
+        [invoke + b"1", invoke[:20], invoke[20:] + b"2", get[:3], get[3:]],
+    ):
         received = await anyio.to_thread.run_sync(work, pieces)
         assert received.count(b"HTTP/1.1 200 OK") == 3
         assert received.index(b"\r\n\r\n1") < received.index(b"\r\n\r\n2") < received.index(b'{"status":"ok"}')
@@ -220,7 +227,9 @@ async def test_a_client_that_hangs_up_does_not_stop_the_function(served, tmp_pat
 
     def hang_up() -> None:
         with socket.create_connection((host, int(port)), timeout=20) as peer:
-            peer.sendall(b"POST /2015-03-31/functions/slow/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1")
+            peer.sendall(
+                b"POST /2015-03-31/functions/slow/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1"
+            )
 
     await anyio.to_thread.run_sync(hang_up)
     with anyio.fail_after(20):
@@ -232,7 +241,9 @@ async def test_a_client_that_hangs_up_does_not_stop_the_function(served, tmp_pat
 async def test_a_throttled_invocation_says_why_and_when_to_come_back(served):
     engine, address = served
     await engine.registry.reserve("echo", 0)
-    status, headers, body = (await anyio.to_thread.run_sync(lambda: ask(address, ("POST", PATH, b"1", {}), warm_up=False)))[0]
+    status, headers, body = (
+        await anyio.to_thread.run_sync(lambda: ask(address, ("POST", PATH, b"1", {}), warm_up=False))
+    )[0]
     assert status == 429
     assert headers["retry-after"] == "1"
     assert json.loads(body) == {
