@@ -26,7 +26,7 @@ VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 BATCH = 65536  # bytes; bodies up to this size are copied to travel in one write with their head
 
 
-class FaultException(Exception):  # noqa: N818 - awslambdaric's name, seen in chained tracebacks
+class FaultException(Exception):
     """An error of the function's package or data that the runtime found: `kind` is its errorType."""
 
     def __init__(self, kind, message, trace=None):
@@ -73,7 +73,7 @@ class _Raw(str):
     __slots__ = ()
 
 
-class _HasDecimal(Exception):  # noqa: N818 - a signal, not an error
+class _HasDecimal(Exception):
     pass
 
 
@@ -550,7 +550,7 @@ class ClientContext(_Record):
 class LambdaContext:
     """What a handler gets as its second argument; times are in milliseconds."""
 
-    def __init__(  # noqa: PLR0917 - awslambdaric's signature
+    def __init__(
         self,
         invoke_id,
         client_context,
@@ -639,6 +639,7 @@ def _describe(error, request_id="", message=None):
         entries = next((entries[i:] for i in range(len(entries)) if entries[i][0] not in own), entries)
         trace = traceback.format_list(entries)
     result = {"errorMessage": message, "errorType": kind, "requestId": request_id, "stackTrace": trace}
+    del entries[100:]  # enough for X-Ray; a recursion's thousand frames are too long for a header
     stack = [{"label": e[2], "path": e[0], "line": e[1]} for e in entries]
     xray = {
         "working_directory": posix.getcwd(),
