@@ -29,7 +29,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
 }
 
 
-class UnknownOperationException(AwsError):  # noqa: N818  AWS names it
+class UnknownOperationException(AwsError):
     """404: no operation has this method and path."""
 
     code: ClassVar[str] = "UnknownOperationException"

@@ -73,7 +73,7 @@ OPERATIONS: Final = (
     ),
     Operation(
         "ListProvisionedConcurrencyConfigs", "GET",
-        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency", 200,
+        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency", 200, "List=ALL",
     ),
     Operation(
         "DeleteProvisionedConcurrencyConfig", "DELETE",

@@ -28,7 +28,7 @@ _GOT: Final = {"str": "STRING_VALUE", "int": "NUMBER_VALUE", "float": "DECIMAL_V
 _WANTED: Final = {"int": "an Integer", "str": "a String", "bool": "a Boolean", "bytes": "a Blob"}
 
 
-class SerializationException(AwsError):  # noqa: N818  AWS names it
+class SerializationException(AwsError):
     """400: the request is not of the types that the model says. AWS sends no Type with it."""
 
     code: ClassVar[str] = "SerializationException"
