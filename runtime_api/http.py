@@ -381,7 +381,7 @@ class HttpConnection(asyncio.Protocol):
                 partial += memoryview(data)[pos:] if pos else data
                 found = partial.find(BLANK_LINE, self._scanned)
                 if found < 0:
-                    self._scanned = len(partial) - 3
+                    self._scanned = max(0, len(partial) - 3)
                     self._check_partial(data[pos:])
                     return
                 self._partial = self._probe = None

@@ -42,6 +42,7 @@ async def test_each_message_reads_the_same_cut_at_any_byte(name):
     assert len(whole) == 1
     for at in range(1, len(message)):
         assert (await fed(message[:at], message[at:])).requests == whole, at
+        assert (await fed(message[:1], message[1:at], message[at:])).requests == whole, at
     assert (await fed(*(message[i : i + 1] for i in range(len(message))))).requests == whole
 
 
