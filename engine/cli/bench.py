@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
@@ -97,6 +96,8 @@ def command(
 
 
 async def _bench(settings: Settings, as_json: bool) -> int:
+    import asyncio
+
     from engine import Engine
     from engine.cli.demo_functions import examples
     from engine.cli.embed import engine_options
@@ -190,6 +191,8 @@ async def _measure(function: Function, example: Example) -> Measured:
 
 async def _throughput(ask: Any) -> float:
     """Requests per second of `CLIENTS` clients, after each has had a first request that does not count."""
+    import asyncio
+
     await asyncio.gather(*(ask() for _ in range(CLIENTS)))
     began = time.monotonic()
 

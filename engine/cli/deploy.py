@@ -65,13 +65,11 @@ def command(
     PATH is a folder, a zip, a source file or a bootstrap executable. What is not given stays as it is on a function
     that is already there. Prints the function's ARN.
     """
-    from engine.cli.run import function_name
-
     settings = load(flags, config=config)
     source = package.find(path)
     if watch and source.folder is None:
         raise CommandError(f"--watch runs a function from a folder, and {path} is none. Name the folder that it is in.")
-    name = name or function_name((source.folder or source.path).stem)
+    name = name or source.name
     wanted: dict[str, Any] = {
         "Runtime": runtime,
         "Handler": handler,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -37,6 +38,13 @@ class Source(Struct, frozen=True, kw_only=True):
     kind: Literal["folder", "zip", "file", "executable"]
     folder: Path | None = None
 
+    @property
+    def name(self) -> str:
+        """A function's name, from the folder's, zip's or file's."""
+        if self.kind == "executable" and self.path.name == "bootstrap":
+            return function_name(self.path.parent.name)
+        return function_name(self.path.name if self.kind == "folder" else self.path.stem)
+
     def guess(self, runtime: str | None, handler: str | None) -> Guess:
         """The runtime and handler, guessed where they are not given. Raises `CommandError`."""
         if self.kind == "executable":
@@ -62,6 +70,11 @@ class Source(Struct, frozen=True, kw_only=True):
                 "Leave out what the function does not need, or deploy the folder itself with --watch."
             )
         return data
+
+
+def function_name(stem: str) -> str:
+    """A function name from a file's name: letters, digits, - and _, at most 64."""
+    return re.sub(r"[^a-zA-Z0-9-_]+", "-", stem).strip("-")[:64] or "function"
 
 
 def find(path: str) -> Source:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from engine.cli.console import note, warn
+from engine.cli.console import CommandError, note, warn
 from engine.cli.options import common, setting
 from engine.settings import Settings, load
 
@@ -39,10 +39,20 @@ def command(config: str | None, hot_reload: bool | None, **flags: Any) -> int:
     """
     from engine.cli.loop import run
 
-    return run(_serve(load(flags, config=config), hot_reload))
+    settings = load(flags, config=config)
+    try:
+        Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(
+            f"cannot keep functions in {settings.data_dir}: the folder could not be made ({error.strerror}). "
+            "Name another with --data-dir, or LAMBENT_DATA_DIR."
+        ) from None
+    return run(_serve(settings, hot_reload))
 
 
 async def _serve(settings: Settings, hot_reload: bool | None) -> int:
+    import asyncio
+
     from engine import Engine
     from engine.cli.embed import engine_options
 

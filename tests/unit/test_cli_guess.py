@@ -12,7 +12,7 @@ import pytest
 from engine.cli import guess as guessing
 from engine.cli import package, payload
 from engine.cli.console import CommandError
-from engine.cli.run import function_name
+from engine.cli.package import function_name
 
 
 @pytest.fixture(autouse=True)
