@@ -19,6 +19,7 @@ starts with the first request.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 
@@ -52,14 +53,13 @@ class Quantiles(Struct, frozen=True):
 
     @classmethod
     def of(cls, values: list[float]) -> Quantiles | None:
-        """None without values; p99 of fewer than 100 is their highest."""
+        """None without values; percentiles by nearest rank, so p99 of fewer than 100 is the highest."""
         if not values:
             return None
         ordered = sorted(values)
-        last = len(ordered) - 1
 
         def at(fraction: float) -> float:
-            return ordered[min(last, int(fraction * len(ordered)))]
+            return ordered[math.ceil(fraction * len(ordered)) - 1]
 
         return cls(len(ordered), statistics.median(ordered), at(0.9), at(0.99), ordered[0], ordered[-1])
 

@@ -29,7 +29,7 @@ exec {python} -m awslambdaric app.handler
 """
 
 
-class Missing(Exception):  # noqa: N818 - a reason to leave something out, not an error
+class Missing(Exception):
     """Something that a measurement needs is not on this machine; the message says what and how to get it."""
 
 

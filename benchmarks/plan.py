@@ -34,20 +34,20 @@ class Plan:
 
 FULL = Plan(
     warm=tuple((name, (1, 4, 16, 64), (16, 4 * KB, MB)) for name in ("native", "python", "node")),
-    seconds=0.6,
+    seconds=0.7,
     warmup=0.1,
-    turns=4,
-    settle_seconds=0.3,
+    turns=3,
+    settle_seconds=0.25,
     cold=(("native", 100), ("python", 100), ("awslambdaric", 30), ("node", 40), ("shell", 40)),
     peer_clients=(1, 4, 16),
 )
 QUICK = Plan(
     warm=(("native", (1, 4), (16,)), ("native", (16,), (4 * KB,)), ("python", (4,), (16,)), ("node", (4,), (16,))),
-    seconds=0.5,
+    seconds=0.4,
     warmup=0.1,
     turns=3,
-    settle_seconds=0.2,
-    cold=(("native", 20), ("python", 20), ("awslambdaric", 8), ("node", 8), ("shell", 8)),
+    settle_seconds=0.15,
+    cold=(("native", 20), ("python", 16), ("awslambdaric", 8), ("node", 8), ("shell", 8)),
     peer_clients=(1, 4),
 )
 HOT_PATH = Plan(

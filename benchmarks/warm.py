@@ -35,7 +35,7 @@ class Figures(Struct):
         engine_cpu_us: CPU time of the subject's own process per invocation.
         failed: requests without a good answer, with kinds in `problems`.
         grown: environments that were made while measuring (should be 0).
-        ratio: throughput against the floor, turn by turn.
+        ratio: throughput against the floor, turn by turn; closed loop only, as in open loop the rate is given.
         added_p50: median latency over the floor's, in milliseconds, turn by turn.
     """
 
@@ -99,8 +99,9 @@ def _counted(target: Target, grown: dict[str, int], name: str, action: Callable[
     return result
 
 
-def figures(series: Series, floor: Series | None, grown: int) -> Figures:
+def figures(series: Series, floor: Series | None, grown: int, loop: Loop) -> Figures:
     """The numbers of one subject."""
+    compared = floor is not series
     return Figures(
         throughput=series.throughput,
         latency=series.latency.summary(),
@@ -109,8 +110,8 @@ def figures(series: Series, floor: Series | None, grown: int) -> Figures:
         failed=series.failed,
         problems=series.problems,
         grown=grown,
-        ratio=ratio(series, floor) if floor is not None and floor is not series else None,
-        added_p50=added_p50(series, floor) if floor is not None and floor is not series else None,
+        ratio=ratio(series, floor) if compared and loop == "closed" and floor else None,
+        added_p50=added_p50(series, floor) if compared and floor else None,
     )
 
 
@@ -128,7 +129,7 @@ def cell(targets: dict[str, Target], plan: Plan, *, loop: Loop, name: str, clien
     }
     series = interleave(runs, plan.turns)
     floor = series.get("floor")
-    subjects = {subject: figures(each, floor, grown.get(subject, 0)) for subject, each in series.items()}
+    subjects = {subject: figures(each, floor, grown.get(subject, 0), loop) for subject, each in series.items()}
     return Cell(loop, name, clients, payload, rate, plan.turns, plan.seconds, subjects)
 
 

@@ -2,7 +2,7 @@
 
 The core insists on /opt/bootstrap, /var/task and /var/runtime, so it runs in a mount namespace of its own (root only).
 Its bootstrap is a shell that starts one native bootstrap per poller, which is what makes it fast. It answers 400 when
-every poller is busy; twice as many pollers as clients keep that rare, and what remains is listed as errors.
+every poller is busy; four pollers per client keep that rare; what remains is listed as errors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.load import LoadError, Target, run
 from benchmarks.peers import binary
 from benchmarks.subjects import INVOKE, START_SECONDS, Processes, free_port, wait_for_port
 
-POLLERS_PER_CLIENT = 2
+POLLERS_PER_CLIENT = 4
 ENTRY = """#!/bin/sh
 i=0
 while [ $i -lt {pollers} ]; do
