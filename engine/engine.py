@@ -193,7 +193,11 @@ class Engine:
         return await self.dispatcher.drain(limit_s)
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Stop: running invocations fail, environments end, nothing is left."""
+        """Stop: running invocations fail, environments end, nothing is left.
+
+        Callers are answered first, while the server can still pass the answers on.
+        """
+        self.dispatcher.stop()
         await self._stack.aclose()
 
     def weaknesses(self) -> list[str]:

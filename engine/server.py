@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from engine.engine import Engine
 
 
+#: How long replies that are being written, and readers of logs, may keep a stopping server. Invocations are over by then.
+_GOODBYE_S = 0.5
+
+
 class Server:
     """A server of an engine; made by `Engine.serve`.
 
@@ -41,7 +45,7 @@ class Server:
             ConfigurationError: the address is taken or not ours.
         """
         app = make_app(self._engine.registry, hot_reload=self._engine.hot_reload, extra_routes=self._routes)
-        runner = self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        runner = self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_GOODBYE_S)
         await runner.setup()
         handlers = runner.server
         assert handlers is not None
