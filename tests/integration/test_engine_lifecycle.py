@@ -19,8 +19,11 @@ from engine.errors import (
 from tests.support.functions import ECHO, bootstrap, python_function
 
 
+pytest_plugins = ("tests.support.sandbox_fixtures",)
+
+
 @pytest.fixture
-async def engine(anyio_backend):
+async def engine(anyio_backend, no_leaks):
     async with Engine(init_timeout_s=2.0) as running:
         yield running
 

@@ -17,8 +17,11 @@ PATH = "/2015-03-31/functions/echo/invocations"
 VARYING = {"x-amzn-requestid", "x-amzn-trace-id", "date", "server", "x-amz-log-result"}
 
 
+pytest_plugins = ("tests.support.sandbox_fixtures",)
+
+
 @pytest.fixture
-async def served(anyio_backend, tmp_path):
+async def served(anyio_backend, no_leaks, tmp_path):
     async with Engine() as engine:
         await engine.create_function(
             "echo",
