@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from engine.errors import CodeStorageExceededException, DataDirectoryError, ServiceException
 from engine.model.limits import MAX_UNZIPPED
+from engine.store.settle import settle
 from engine.store.unzip import remove_tree, unzip
 
 log = logging.getLogger("lambent.store")
@@ -90,7 +91,7 @@ class CodeStore:
         self._held[digest] += 1
         try:
             async with self._lock(digest):
-                await anyio.to_thread.run_sync(self._store, digest, package)
+                await settle(anyio.to_thread.run_sync(self._store, digest, package))
             yield Package(digest, len(package))
         finally:
             self._held[digest] -= 1
@@ -105,7 +106,7 @@ class CodeStore:
         """Remove a package, unless it is held or `needed` once its turn has come."""
         async with self._lock(digest):
             if not self.held(digest) and not needed():
-                await anyio.to_thread.run_sync(self._remove, digest)
+                await settle(anyio.to_thread.run_sync(self._remove, digest))
 
     async def keep_only(self, digests: Iterable[str]) -> None:
         """Remove every package but these and the held ones."""

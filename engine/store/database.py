@@ -15,8 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import anyio
-
 from engine.errors import DataDirectoryError, ServiceException
 from engine.store.migrations import MIGRATIONS
 
@@ -58,8 +56,7 @@ class Database:
         worker, self._worker = self._worker, None
         if worker is None:
             return
-        with anyio.CancelScope(shield=True):
-            await asyncio.get_running_loop().run_in_executor(worker, self._close)
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(worker, self._close))
         # The last job of the only thread is done: nothing is waited for here.
         worker.shutdown(wait=False)
 
@@ -74,8 +71,8 @@ class Database:
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a transaction of its own; when this returns, the change is on the disk.
 
-        A cancelled caller does not stop a transaction that has begun: call this from a shielded scope when memory
-        must follow the disk.
+        A cancelled caller does not stop a transaction that has begun: call this through
+        :func:`engine.store.settle.settle` when memory must follow the disk.
 
         Raises:
             ServiceException: the disk is full or failed; nothing was changed and the database goes on working.

@@ -45,6 +45,7 @@ from engine.store.requests import (
     UpdateFunctionCodeRequest,
     UpdateFunctionConfigurationRequest,
 )
+from engine.store.settle import settle
 
 MAX_PAGE: Final = 50
 """Functions in one page of ListFunctions, whatever was asked for (facts §9.2)."""
@@ -159,8 +160,7 @@ class FunctionRegistry:
         """Close the database and release the directory. Harmless when not open."""
         self._opened = False
         await self._database.close()
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._lock.release)
+        await settle(anyio.to_thread.run_sync(self._lock.release))
 
     def subscribe(self, callback: Callable[[FunctionChange], None]) -> Callable[[], None]:
         """Hear of every change, on the loop, after it is durable and before its caller gets an answer.
@@ -313,10 +313,7 @@ class FunctionRegistry:
             bare = FunctionVersion(name=name, arn=self.names.arn(name), source_dir=source_dir)
             function = self._stamped(rules.created(request, _with_code(bare, package)))
             tags = {key: value for key, value in (request.tags or {}).items() if value is not None}
-            with anyio.CancelScope(shield=True):
-                await self._database.write(lambda db: _insert(db, function, tags))
-                self._put(name, _Record(function, tags, None))
-                self._tell(FunctionChange(name, None, function))
+            await settle(self._add(function, tags))
         return function
 
     async def update_configuration(self, request: UpdateFunctionConfigurationRequest) -> FunctionVersion:
@@ -332,7 +329,7 @@ class FunctionRegistry:
             old = self.get(name)
             _check_revision(old, request.revision_id)
             new = self._stamped(rules.configured(request, old))
-            await self._replace(old, new)
+            await settle(self._replace(old, new))
         return new
 
     async def update_code(
@@ -364,7 +361,7 @@ class FunctionRegistry:
                 return _with_code(old, trial, architectures=architectures, source_dir=source_dir)
             async with self._package(request, source_dir) as package:
                 new = self._stamped(_with_code(old, package, architectures=architectures, source_dir=source_dir))
-                await self._replace(old, new)
+                await settle(self._replace(old, new))
         return new
 
     async def delete(self, function: str, qualifier: str | None = None) -> None:
@@ -386,13 +383,7 @@ class FunctionRegistry:
             record = self._record(name)
             if reference.qualifier is not None:
                 return  # there are no published versions: one that is not there is deleted already, as on AWS
-            with anyio.CancelScope(shield=True):
-                await self._database.write(lambda db: db.execute("DELETE FROM functions WHERE name = ?", (name,)))
-                del self._records[name]
-                self._sorted.remove(name)
-                self._release(record.latest)
-                self._tell(FunctionChange(name, record.latest, None))
-                await self._collect()
+            await settle(self._take_out(name, record))
 
     async def tag(self, name: str, tags: dict[str, str]) -> None:
         """Add or replace tags.
@@ -407,14 +398,15 @@ class FunctionRegistry:
                 raise InvalidParameterValueException("An error occurred and the request cannot be processed.")
             merged = {**record.tags, **tags}
             rules.check_tags(merged)
-            await self._set_tags(name, record, merged)
+            await settle(self._set_tags(name, record, merged))
 
     async def untag(self, name: str, keys: Iterable[str]) -> None:
         """Remove tags; keys that are not there are no error. Raises ResourceNotFoundException."""
         async with self._changing(name):
             record = self._record(name)
             gone = set(keys)
-            await self._set_tags(name, record, {key: value for key, value in record.tags.items() if key not in gone})
+            kept = {key: value for key, value in record.tags.items() if key not in gone}
+            await settle(self._set_tags(name, record, kept))
 
     async def reserve(self, function: str, limit: int | None) -> None:
         """Put or (None) delete the function's reserved concurrency.
@@ -437,12 +429,7 @@ class FunctionRegistry:
                     "Specified ReservedConcurrentExecutions for function decreases account's "
                     f"UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_FLOOR}]."
                 )
-            with anyio.CancelScope(shield=True):
-                await self._database.write(
-                    lambda db: db.execute("UPDATE functions SET reserved = ? WHERE name = ?", (limit, name))
-                )
-                record.reserved = limit
-                self._tell(FunctionChange(name, record.latest, record.latest, limit))
+            await settle(self._set_reserved(name, record, limit))
 
     async def collect(self) -> None:
         """Remove packages that no function names and no environment pins, now."""
@@ -489,23 +476,41 @@ class FunctionRegistry:
                 del self._uses[digest]
                 self._unused[digest] = self._clock.now()
 
+    # The commits, each run by `settle`: disk first, then memory, then the subscribers.
+
+    async def _add(self, function: FunctionVersion, tags: dict[str, str]) -> None:
+        await self._database.write(lambda db: _insert(db, function, tags))
+        self._put(function.name, _Record(function, tags, None))
+        self._tell(FunctionChange(function.name, None, function))
+
     async def _replace(self, old: FunctionVersion, new: FunctionVersion) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._database.write(lambda db: _update(db, new))
-            record = self._records[new.name]
-            record.latest = new
-            self._use(new)
-            self._release(old)
-            self._tell(FunctionChange(new.name, old, new, record.reserved))
-            await self._collect()
+        await self._database.write(lambda db: _update(db, new))
+        record = self._records[new.name]
+        record.latest = new
+        self._use(new)
+        self._release(old)
+        self._tell(FunctionChange(new.name, old, new, record.reserved))
+        await self._collect()
+
+    async def _take_out(self, name: str, record: _Record) -> None:
+        await self._database.write(lambda db: db.execute("DELETE FROM functions WHERE name = ?", (name,)))
+        del self._records[name]
+        self._sorted.remove(name)
+        self._release(record.latest)
+        self._tell(FunctionChange(name, record.latest, None))
+        await self._collect()
 
     async def _set_tags(self, name: str, record: _Record, tags: dict[str, str]) -> None:
         body = msgspec.json.encode(tags).decode()
-        with anyio.CancelScope(shield=True):
-            await self._database.write(
-                lambda db: db.execute("UPDATE functions SET tags = ? WHERE name = ?", (body, name))
-            )
-            record.tags = tags
+        await self._database.write(lambda db: db.execute("UPDATE functions SET tags = ? WHERE name = ?", (body, name)))
+        record.tags = tags
+
+    async def _set_reserved(self, name: str, record: _Record, limit: int | None) -> None:
+        await self._database.write(
+            lambda db: db.execute("UPDATE functions SET reserved = ? WHERE name = ?", (limit, name))
+        )
+        record.reserved = limit
+        self._tell(FunctionChange(name, record.latest, record.latest, limit))
 
     async def _collect(self) -> None:
         """What has been out of use for so long that nothing can run it; see :data:`GRACE_S`."""
@@ -537,8 +542,7 @@ class FunctionRegistry:
         finally:
             if ours and digest not in self._uses and not self._pins[digest]:
                 self._unused[digest] = self._clock.now()
-                with anyio.CancelScope(shield=True):
-                    await self._drop([digest])
+                await settle(self._drop([digest]))
 
     @asynccontextmanager
     async def _changing(self, name: str) -> AsyncIterator[None]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import anyio
@@ -220,19 +222,61 @@ async def test_one_of_many_concurrent_creates_wins(registry):
     assert not registry._busy
 
 
-async def test_a_cancelled_caller_leaves_memory_and_disk_alike(tmp_path):
+@pytest.mark.parametrize("how", ["task.cancel", "anyio scope"])
+@pytest.mark.parametrize("change", ["create", "configuration", "code", "delete", "tag", "reserve"])
+async def test_a_change_whose_caller_is_cancelled_happens_on_disk_and_in_memory(tmp_path, how, change):
+    """Cancelled while the commit runs in its thread: the commit cannot be stopped, so memory has to follow it."""
     registry = registry_at(tmp_path)
     await registry.open()
-    with anyio.CancelScope() as scope:
-        registry.subscribe(lambda _: scope.cancel())
+    if change != "create":
         await registry.create(request())
+    call = {
+        "create": lambda: registry.create(request()),
+        "configuration": lambda: registry.update_configuration(update(timeout=77)),
+        "code": lambda: registry.update_code(UpdateFunctionCodeRequest(function_name="f", zip_file=package({"n": ""}))),
+        "delete": lambda: registry.delete("f"),
+        "tag": lambda: registry.tag("f", {"a": "b"}),
+        "reserve": lambda: registry.reserve("f", 5),
+    }[change]
+    before = state(registry)
+    loop, started, proceed = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    real = registry._database._writing
+
+    def slow(work):
+        loop.call_soon_threadsafe(started.set)
+        assert proceed.wait(10)
+        return real(work)
+
+    registry._database._writing = slow
+    scope = anyio.CancelScope()
+
+    async def caller():
+        with scope:
+            await call()
+
+    task = asyncio.create_task(caller())
+    await started.wait()
+    for _ in range(3):
+        if how == "task.cancel":
+            task.cancel()
+        else:
+            scope.cancel()
         await anyio.lowlevel.checkpoint()
-    assert registry.get("f")
+    assert not task.done()
+    proceed.set()
+    await asyncio.wait([task])
+    assert task.cancelled() == (how == "task.cancel")
+    assert state(registry) != before
+    after = state(registry)
     await registry.close()
     again = registry_at(tmp_path)
     await again.open()
-    assert again.get("f") == registry.get("f")
+    assert state(again) == after
     await again.close()
+
+
+def state(registry):
+    return {name: (record.latest, record.tags, record.reserved) for name, record in registry._records.items()}
 
 
 async def test_pages_are_in_the_order_of_names_and_hold_fifty(registry):
