@@ -355,6 +355,7 @@ class Engine:
             Deployment(function, code_root, self.log(function.name), self._identity, self.runtimes.command, release)
         )
         self.frontend.forget()
+        self.dispatcher.run(lambda: self.runtimes.prepare(function.runtime or ""))
 
     async def _repack(self, function: FunctionVersion) -> None:
         """Deploy the folder as it is now. A copy, so that nothing changes under a running environment."""

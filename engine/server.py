@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from engine.engine import Engine
 
 
-#: How long replies that are being written, and readers of logs, may keep a stopping server. Invocations are over by then.
+#: How long replies being written, and readers of logs, may keep a stopping server; invocations are over by then.
 _GOODBYE_S = 0.5
 
 

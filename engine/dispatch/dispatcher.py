@@ -50,6 +50,7 @@ class Dispatcher:
     """
 
     __slots__ = (
+        "_answered",
         "_counter",
         "_drained",
         "_emptied",
@@ -92,6 +93,7 @@ class Dispatcher:
             max_environments=max_environments,
         )
         self._submit = self.scheduler.submit
+        self._answered = self.scheduler.answered
         self._pools: dict[str, Pool[Invocation]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._counter = 0
@@ -220,6 +222,10 @@ class Dispatcher:
             self.wake(at)
 
     # ---- the environments' Owner -----------------------------------------------------------------------------------
+
+    def environment_answered(self, environment: Environment, invocation: Invocation) -> None:
+        """Free in a moment."""
+        self._answered(invocation.responded, environment.slot)
 
     def environment_available(self, environment: Environment, *, broken: bool) -> None:
         """Free again."""

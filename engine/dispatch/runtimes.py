@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
 import bootstraps
@@ -24,6 +26,7 @@ class Runtimes:
         self._folder = folder
         self._reachable = reachable
         self._commands: dict[str, Sequence[str] | None] = {}
+        self._looking = anyio.Lock()
 
     def install(self) -> None:
         """Copy the bootstraps. Blocking. Raises OSError."""
@@ -32,8 +35,6 @@ class Runtimes:
         self._folder.chmod(0o755)
         for language, name in (("python", "bootstrap.py"), ("nodejs", "bootstrap.js")):
             source = bootstraps.path(language) / name
-            if not source.exists():
-                continue
             target = self._folder / language
             target.mkdir()
             target.chmod(0o755)
@@ -48,9 +49,16 @@ class Runtimes:
         """
         if runtime in self._commands:
             return self._commands[runtime]
-        try:
-            command = await anyio.to_thread.run_sync(bootstraps.command, runtime, self._folder, self._reachable)
-        except bootstraps.RuntimeNotFoundError as error:
-            raise EntrypointMissing(str(error)) from None
-        self._commands[runtime] = command
-        return command
+        async with self._looking:
+            if runtime not in self._commands:
+                try:
+                    command = await anyio.to_thread.run_sync(bootstraps.command, runtime, self._folder, self._reachable)
+                except bootstraps.RuntimeNotFoundError as error:
+                    raise EntrypointMissing(str(error)) from None
+                self._commands[runtime] = command
+        return self._commands[runtime]
+
+    async def prepare(self, runtime: str) -> None:
+        """Look for the interpreter ahead of the first cold start; a missing one is told when it is needed."""
+        with suppress(EntrypointMissing):
+            await self.command(runtime)
