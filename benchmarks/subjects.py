@@ -23,6 +23,7 @@ from benchmarks.load import LoadError, Target
 
 INVOKE = "/2015-03-31/functions/{}/invocations"
 START_SECONDS = 20.0
+STOP_SECONDS = 10.0
 
 
 class Subject(Protocol):
@@ -67,14 +68,13 @@ class Processes:
     def _end(child: subprocess.Popen[bytes]) -> None:
         if child.stdin:
             child.stdin.close()
-        for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(patience)
-                break
+        child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(STOP_SECONDS)
+        # What it left behind, or the child itself when it does not listen.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
         if child.stdout:
             child.stdout.close()
 

@@ -22,6 +22,10 @@ from benchmarks.subjects import Subject
 OPEN_SHARE = 0.5
 """Open loop runs at this share of what the slowest subject does in closed loop: queues form and drain, none grows."""
 
+MIN_ANSWERS = 100
+LONGER = 4
+"""A turn takes up to so many times the plan's seconds where it would see fewer than `MIN_ANSWERS`."""
+
 Loop = Literal["closed", "open"]
 Say = Callable[[str], None]
 
@@ -87,6 +91,8 @@ def settle(target: Target, clients: int, payload: int, plan: Plan) -> LoadResult
             quiet = quiet + 1 if target.environments() == before else 0
             if quiet == 2:
                 break
+    if result.in_window < MIN_ANSWERS:  # too slow for so short a look: large payloads, many clients
+        result = run(target, clients=clients, payload=payload, seconds=LONGER * plan.settle_seconds, warmup=0.0)
     return result
 
 
@@ -119,10 +125,12 @@ def cell(targets: dict[str, Target], plan: Plan, *, loop: Loop, name: str, clien
     """Measures one cell on subjects that run already. Raises LoadError."""
     settled = {subject: settle(target, clients, payload, plan) for subject, target in targets.items()}
     rate = None
+    expected = max(5.0, min(result.throughput for result in settled.values()))
     if loop == "open":
-        rate = max(5.0, OPEN_SHARE * min(result.throughput for result in settled.values()))
+        expected = rate = OPEN_SHARE * expected
+    seconds = min(LONGER * plan.seconds, max(plan.seconds, MIN_ANSWERS / expected))
     grown: dict[str, int] = {}
-    action = partial(run, clients=clients, payload=payload, seconds=plan.seconds, warmup=plan.warmup, rate=rate)
+    action = partial(run, clients=clients, payload=payload, seconds=seconds, warmup=plan.warmup, rate=rate)
     runs = {
         subject: partial(_counted, target, grown, subject, partial(action, target))
         for subject, target in targets.items()
@@ -130,7 +138,7 @@ def cell(targets: dict[str, Target], plan: Plan, *, loop: Loop, name: str, clien
     series = interleave(runs, plan.turns)
     floor = series.get("floor")
     subjects = {subject: figures(each, floor, grown.get(subject, 0), loop) for subject, each in series.items()}
-    return Cell(loop, name, clients, payload, rate, plan.turns, plan.seconds, subjects)
+    return Cell(loop, name, clients, payload, rate, plan.turns, round(seconds, 3), subjects)
 
 
 def grid(loop: Loop, subjects: Sequence[Subject], plan: Plan, say: Say, show: Callable[[Cell], None]) -> list[Cell]:
