@@ -26,8 +26,8 @@ PARTS = ("all", "throughput", "latency", "cold", "scheduler", "peers", "hot")
 COLD = 10
 WARM = 300
 CLIENTS = 4
-PER_PART_S = 2.0
-"""Slow runtimes give fewer samples: each of a function's three parts ends after so many seconds."""
+PER_PART_S = 1.0
+"""Slow runtimes give fewer samples: each of a function's three parts ends after so long."""
 
 
 class Measured(Struct):
@@ -61,7 +61,9 @@ class Measured(Struct):
     metavar="FILE",
     help="Where results go, without suffix.  [default: benchmarks/results/local]",
 )
-@click.option("--embedded", is_flag=True, help="Only the short measurement through the embedding API, half a minute.")
+@click.option(
+    "--embedded", is_flag=True, help="Only the short measurement through the embedding API, a quarter of a minute."
+)
 @click.option("--json", "as_json", is_flag=True, help="With --embedded: print JSON instead of a table.")
 @setting("isolation")
 @common

@@ -6,11 +6,9 @@ import sys
 import textwrap
 import time
 from contextlib import AbstractContextManager, nullcontext
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec import Struct
 
 from engine.cli.console import emit_json
 from engine.cli.options import common, setting
@@ -20,47 +18,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from engine import Function
-    from engine.cli.demo_functions import Example
+    from engine.cli.demo_play import Row
 
-WARM = 50
-"""Warm requests whose median is shown; fewer when they take longer than a second together."""
-
-WARM_LIMIT_S = 1.0
 TIMEOUT_S = 1
-
-
-class Row(Struct):
-    """What one function did. Times in ms; None and "" mean "not yet".
-
-    Attributes:
-        cold_ms: from the request to the answer, the first time, with a new process.
-        init_ms: the part of it that the runtime took to start.
-        warm_ms: median of the next `WARM` requests.
-        raised, hung, crashed: the errorType that the caller saw.
-        hung_ms: how long the caller waited for the timeout.
-        again_ms: the first answer after the crash.
-        problems: what was not as it must be; empty when all was.
-    """
-
-    language: str
-    how: str
-    cold_ms: float | None = None
-    init_ms: float | None = None
-    warm_ms: float | None = None
-    raised: str = ""
-    hung: str = ""
-    hung_ms: float | None = None
-    crashed: str = ""
-    again_ms: float | None = None
-    doing: str = ""
-    done: bool = False
-    problems: list[str] = []
-
-    @property
-    def behaved(self) -> bool:
-        """Whether everything was as it must be."""
-        return self.done and not self.problems
 
 
 @click.command("demo", epilog="\b\nExample:\n  lambent demo\n  lambent demo --json > demo.json")
@@ -83,6 +43,7 @@ async def _demo(settings: Settings, as_json: bool) -> int:
 
     from engine import Engine
     from engine.cli.demo_functions import examples
+    from engine.cli.demo_play import Play, Row
     from engine.cli.embed import engine_options
 
     began = time.monotonic()
@@ -91,6 +52,7 @@ async def _demo(settings: Settings, as_json: bool) -> int:
     async with Engine(**engine_options(settings)) as engine:
         screen = _Screen(rows, missing, engine.provider.mode, quiet=as_json)
         with screen:
+            plays = []
             for index, (example, row) in enumerate(zip(found, rows, strict=True)):
                 function = await engine.create_function(
                     f"demo-{index}-{example.language.lower().replace('.', '')}",
@@ -99,7 +61,11 @@ async def _demo(settings: Settings, as_json: bool) -> int:
                     handler=example.handler,
                     timeout_s=TIMEOUT_S,
                 )
-                await _perform(function, example, row)
+                plays.append(Play(function, example, row))
+                await plays[-1].start()
+            await asyncio.gather(*(play.hang() for play in plays))
+            for play, row in zip(plays, rows, strict=True):
+                await play.crash()
                 screen.finished(row)
         behaved = bool(rows) and all(row.behaved for row in rows)
         if as_json:
@@ -116,56 +82,6 @@ async def _demo(settings: Settings, as_json: bool) -> int:
         else:
             screen.summary(engine.weaknesses(), time.monotonic() - began, behaved=behaved)
     return 0 if behaved else 1
-
-
-async def _perform(function: Function, example: Example, row: Row) -> None:
-    """The six scenes of one function."""
-
-    async def act(name: str, doing: str) -> tuple[float, Any, str]:
-        """Returns (ms, the answer, the error's type)."""
-        row.doing = doing
-        if example.modes is not None:
-            await function.configure(environment=example.modes[name])
-        return await ask(name)
-
-    async def ask(name: str) -> tuple[float, Any, str]:
-        result = await function.invoke(example.event(name))
-        answer = result.json()
-        row.init_ms = row.init_ms if result.init_ms is None else row.init_ms or result.init_ms
-        return result.total_ms, answer, str(answer.get("errorType", "?")) if result.function_error else ""
-
-    def check(what: str, seen: object, wanted: object) -> None:
-        if seen != wanted:
-            row.problems.append(f"{what}: {seen!r} instead of {wanted!r}")
-
-    expected = example.expected if example.expected is not None else example.event("answer")
-    row.cold_ms, answer, _ = await act("answer", "starting")
-    check("the first answer", answer, expected)
-    check("a cold start", row.init_ms is not None, True)
-
-    row.doing = "answering"
-    times = []
-    until = time.monotonic() + WARM_LIMIT_S
-    for _ in range(WARM):
-        took, answer, _ = await ask("answer")
-        times.append(took)
-        if answer != expected:
-            check("a warm answer", answer, expected)
-            break
-        if time.monotonic() > until:
-            break
-    row.warm_ms = median(times)
-
-    _, answer, row.raised = await act("raise", "raising")
-    check("an error", row.raised, example.error or row.raised or "an error")
-    row.hung_ms, answer, row.hung = await act("hang", "hanging")
-    check("a timeout", row.hung, "Sandbox.Timedout")
-    _, answer, row.crashed = await act("crash", "crashing")
-    check("a crash", row.crashed, "Runtime.ExitError")
-    row.again_ms, answer, _ = await act("answer", "starting again")
-    check("the answer after the crash", answer, expected)
-    row.doing = ""
-    row.done = True
 
 
 class _Screen:
@@ -204,10 +120,13 @@ class _Screen:
         """A function has done all its scenes."""
         if self._live is not None or self._quiet:
             return
+        cold, init, warm, hung, again = (
+            _ms(value) or "-" for value in (row.cold_ms, row.init_ms, row.warm_ms, row.hung_ms, row.again_ms)
+        )
         sys.stdout.write(
-            f"{row.language} ({row.how}): cold {_ms(row.cold_ms)} (init {_ms(row.init_ms)}), warm {_ms(row.warm_ms)}, "
-            f"raises {row.raised}, hangs {row.hung} after {_ms(row.hung_ms)}, crashes {row.crashed}, "
-            f"then answers in {_ms(row.again_ms)}: {'ok' if row.behaved else 'WRONG'}\n"
+            f"{row.language} ({row.how}): cold {cold} (init {init}), warm {warm}, raises {row.raised or '-'}, "
+            f"hangs {row.hung or '-'} after {hung}, crashes {row.crashed or '-'}, then answers in {again}: "
+            f"{'ok' if row.behaved else 'WRONG'}\n"
         )
         for problem in row.problems:
             sys.stdout.write(f"  {problem}\n")
@@ -231,6 +150,8 @@ class _Screen:
         for text in self._missing:
             line(f"  left out: {text}", "2")
         if tty:
+            from engine.cli.demo_play import WARM
+
             line(
                 f"  cold: from request to answer with a new process; warm: the median of {WARM} more. Each fault gave "
                 "the caller the error that AWS gives, and the function answered again after it.",

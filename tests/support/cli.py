@@ -48,7 +48,11 @@ def start(
 
 
 def lambent(
-    *args: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, given: str | None = None
+    *args: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    given: str | None = None,
+    patience: float = PATIENCE,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``lambent args…`` to its end."""
     return subprocess.run(
@@ -58,7 +62,7 @@ def lambent(
         input=given if given is not None else "",
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=patience,
         check=False,
     )
 
