@@ -33,6 +33,16 @@ class IdSource:
             f"-a{text[at + 17 : at + 20]}-{text[at + 20 : at + 32]}"
         )
 
+    def token(self) -> str:
+        """32 random hexadecimal digits: the id of one attempt, which clients only echo."""
+        at = self._at
+        text = self._hex
+        if at >= len(text):
+            text = self._hex = os.urandom(_CHUNK).hex()
+            at = 0
+        self._at = at + 32
+        return text[at : at + 32]
+
     def trace_id(self) -> str:
         """An X-Ray trace header of our own, not sampled (AWS X-Ray: "Tracing header")."""
         at = self._at

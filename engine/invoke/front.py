@@ -93,6 +93,8 @@ class FrontConnection(HttpConnection):
 
     def _pass_on_request(self) -> None:
         """A request that came behind an Invoke and was parsed here: written out again for aiohttp, as it was."""
+        if not self.waiting:
+            return  # the client hung up meanwhile
         if self.body_overflow:
             self._refused(
                 RequestEntityTooLargeException(f"Request must be smaller than {self.max_body} bytes on this connection")

@@ -117,7 +117,7 @@ class Frontend:
         invocation = Invocation(
             route,
             ids.request_id(),
-            ids.request_id(),
+            ids.token(),
             body,
             reply,
             received,
