@@ -13,8 +13,17 @@ need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
 need curl curl
 need node nodejs
 need npm npm
-need cargo cargo
 need gcc gcc
+# AWS's own Node client compiles a native module when it is installed.
+need g++ g++
+need cmake cmake
+need autoconf autoconf
+need automake automake
+need libtoolize libtool
+if ! command -v cargo >/dev/null 2>&1; then
+  # Debian 12's cargo (1.63) is too old for AWS's Rust runtime; its cargo-web is a current one.
+  if apt-cache show cargo-web >/dev/null 2>&1; then packages+=(cargo-web rustc-web); else packages+=(cargo); fi
+fi
 need make make
 need git git
 python=""
