@@ -71,14 +71,20 @@ class Message(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """httptools: the request is whole."""
-        body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
-        self.body.clear()
+        body, self.body = self.body, []
         self.received(body)
         self.headers.clear()
 
-    def received(self, body: bytes) -> None:
-        """What to do with a whole request."""
+    def received(self, body: list[bytes]) -> None:
+        """What to do with a whole request; the body is in pieces as they were read."""
         raise NotImplementedError
+
+    def send(self, head: bytes, body: list[bytes]) -> None:
+        """Sends a message: a small one in one buffer, a large one without copying it."""
+        if len(body) == 1:
+            self.transport.write(head + body[0])
+        else:
+            self.transport.writelines((head, *body))
 
 
 class Floor:
@@ -88,7 +94,7 @@ class Floor:
 
     def __init__(self) -> None:
         self.parked: list[Runtime] = []
-        self.waiting: deque[tuple[Invoker, bytes]] = deque()
+        self.waiting: deque[tuple[Invoker, list[bytes]]] = deque()
         self.count = 0
 
 
@@ -101,7 +107,7 @@ class Invoker(Message):
         super().__init__()
         self.floor = floor
 
-    def received(self, body: bytes) -> None:
+    def received(self, body: list[bytes]) -> None:
         """Hands the payload to the runtime that parked last, or lets it wait."""
         if self.floor.parked:
             self.floor.parked.pop().deliver(self, body)
@@ -119,14 +125,14 @@ class Runtime(Message):
         self.floor = floor
         self.client: Invoker | None = None
 
-    def deliver(self, client: Invoker, payload: bytes) -> None:
+    def deliver(self, client: Invoker, payload: list[bytes]) -> None:
         """Answers the parked `next`."""
         self.client = client
         self.floor.count += 1
         deadline = int(time.time() * 1000) + TIMEOUT_MS
-        self.transport.write(NEXT_HEAD % (self.floor.count, deadline, len(payload)) + payload)
+        self.send(NEXT_HEAD % (self.floor.count, deadline, sum(map(len, payload))), payload)
 
-    def received(self, body: bytes) -> None:
+    def received(self, body: list[bytes]) -> None:
         """`next` parks or takes the oldest waiting invocation; `response` goes to the client."""
         if self.target.endswith(b"/next"):
             if self.floor.waiting:
@@ -135,7 +141,7 @@ class Runtime(Message):
                 self.floor.parked.append(self)
         elif self.client is not None:
             client, self.client = self.client, None
-            client.transport.write(ANSWER_HEAD % len(body) + body)
+            client.send(ANSWER_HEAD % sum(map(len, body)), body)
             self.transport.write(ACCEPTED)
 
     def connection_lost(self, exc: Exception | None) -> None:
