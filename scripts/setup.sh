@@ -13,6 +13,7 @@ need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
 need curl curl
 need node nodejs
 need npm npm
+command -v node >/dev/null 2>&1 || packages+=(libnode-dev) # its headers, to compile AWS's client against
 need gcc gcc
 # AWS's own Node client compiles a native module when it is installed.
 need g++ g++
