@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Collection, Sequence
 from typing import Any, TextIO
@@ -55,15 +56,24 @@ def complain(text: str, report: Report, error: BaseException) -> None:
     sys.stderr.flush()
 
 
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != 0x09}
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in {0x09, 0x0A}}
+_COLOUR = re.compile("(\033\\[[0-9;]*m)")
 
 
 def clean(text: str, stream: TextIO) -> str:
-    """Text of a function for a terminal: control characters are spelled out, so that a log cannot drive the terminal.
+    """Text of a function for a terminal, which it must not be able to drive: control characters are spelled out.
 
-    Elsewhere the text is left as it is.
+    Colours may stay, and end with the text. A carriage return, by which Lambda's runtimes keep a stack trace in one
+    record, becomes a line break. Elsewhere than on a terminal the text is left as it is.
     """
-    return text.translate(_CONTROL) if stream.isatty() else text
+    if not stream.isatty():
+        return text
+    pieces = _COLOUR.split(text.replace("\r\n", "\n").replace("\r", "\n"))
+    if len(pieces) == 1:
+        return pieces[0].translate(_CONTROL)
+    kept = coloured(stream)
+    out = [piece.translate(_CONTROL) if index % 2 == 0 else piece * kept for index, piece in enumerate(pieces)]
+    return "".join(out) + "\033[0m" * kept
 
 
 def emit(payload: bytes) -> None:
