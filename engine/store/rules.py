@@ -130,6 +130,8 @@ def zip_of(code: FunctionCode) -> bytes:
             raise InvalidParameterValueException(
                 "Please do not provide other FunctionCode parameters when providing a ZipFile."
             )
+        if not isinstance(code.zip_file, bytes):
+            raise InvalidParameterValueException(f"ZipFile must be bytes, not {type(code.zip_file).__name__}")
         return code.zip_file
     if code.s3_bucket is not None or code.s3_key is not None:
         raise NotImplementedException(
@@ -156,6 +158,8 @@ def check_settings(request: Settings) -> None:
             raise InvalidParameterValueException(
                 f"'{member}' value failed to satisfy constraint: Member must have value less than or equal to {most}"
             )
+    if request.handler is not None and "\0" in request.handler:
+        raise InvalidParameterValueException("The handler must not contain a NUL character: it is passed to a process")
     if request.environment is not None and request.environment.variables is not None:
         check_environment(_strings(request.environment.variables))
     if request.layers:
@@ -175,12 +179,17 @@ def check_settings(request: Settings) -> None:
 
 
 def check_environment(variables: Mapping[str, str]) -> None:
-    """Size and reserved keys. Raises InvalidParameterValueException."""
+    """Size, reserved keys, and values that no process can have. Raises InvalidParameterValueException."""
     reserved = sorted(RESERVED.intersection(variables))
     if reserved:
         raise InvalidParameterValueException(
             _ENVIRONMENT_FAULT + "contains reserved keys that are currently not supported for modification. "
             f"Reserved keys used in this request: {', '.join(reserved)}"
+        )
+    broken = sorted(key for key, value in variables.items() if "\0" in value)
+    if broken:
+        raise InvalidParameterValueException(
+            _ENVIRONMENT_FAULT + f"contain a NUL character, which no process can be given: {', '.join(broken)}"
         )
     measured = msgspec.json.encode(variables)
     if len(measured) > MAX_ENVIRONMENT_JSON:
@@ -286,11 +295,15 @@ def _wire(request: msgspec.Struct) -> dict[str, object]:
     elif isinstance(request, UpdateFunctionCodeRequest):
         request = msgspec.structs.replace(request, zip_file=None)
     try:
-        wire: dict[str, object] = msgspec.to_builtins(request)
-    except (TypeError, ValueError) as error:  # an embedder may put anything into a Struct; JSON was checked on decoding
-        raise ValidationException(
-            f"1 validation error detected: the request cannot be written as JSON: {error}"
-        ) from error
+        # There and back: what came as JSON passes as it is; an embedder may have put anything into the Struct.
+        back = msgspec.json.decode(msgspec.json.encode(request), type=type(request))
+    except (TypeError, UnicodeEncodeError, msgspec.MsgspecError) as error:
+        raise ValidationException(f"1 validation error detected: {error}") from error
+    for member in request.__struct_fields__:
+        if getattr(back, member) != getattr(request, member):
+            kind = type(getattr(request, member)).__name__
+            raise ValidationException(f"1 validation error detected: {member} cannot be given as {kind}")
+    wire: dict[str, object] = msgspec.to_builtins(request)
     return wire
 
 

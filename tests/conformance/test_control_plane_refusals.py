@@ -139,6 +139,11 @@ SETTINGS = [
         {"Environment": BIG},
         invalid(f'{ENVIRONMENT}exceeded the 4KB limit. String measured: {{"BIG":"{"x" * 5000}"}}'),
     ),
+    (
+        {"Environment": {"Variables": {"AB": "a\0b"}}},
+        invalid(f"{ENVIRONMENT}contain a NUL character, which no process can be given: AB"),
+    ),
+    ({"Handler": "a\0b"}, invalid("The handler must not contain a NUL character: it is passed to a process")),
     ({"Layers": SIX}, invalid("Cannot reference more than 5 layers.")),
     ({"Layers": SIX[:1]}, invalid(f"Layer version {SIX[0]} does not exist.")),
     (

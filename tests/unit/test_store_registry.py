@@ -529,6 +529,26 @@ async def test_what_is_not_built_is_refused_and_not_ignored(registry):
         await registry.update_code(UpdateFunctionCodeRequest(function_name="f", zip_file=package(), publish=True))
 
 
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"memory_size": "128"},
+        {"environment": {"AB": "1"}},
+        {"description": "\ud800"},
+        {"tags": {"a": object()}},
+        {"layers": "l"},
+    ],
+)
+async def test_an_embedders_request_of_wrong_types_is_a_validation_error(registry, members):
+    with pytest.raises(ValidationException, match="1 validation error detected: "):
+        await registry.create(request(**members))
+
+
+async def test_an_embedders_package_must_be_bytes(registry):
+    with pytest.raises(InvalidParameterValueException, match="ZipFile must be bytes, not str"):
+        await registry.create(request(code="zip"))
+
+
 async def test_reservations_leave_a_hundred_to_the_others(registry):
     await registry.create(request("f"))
     await registry.create(request("g"))
