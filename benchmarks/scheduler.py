@@ -5,13 +5,14 @@
 Each figure is the time of the scheduler's own work and of effects that do nothing, in nanoseconds per decision: the
 best of several rounds, the sizes taken in turn within each round so that a slow moment of the machine hits all alike.
 
-- *warm, one function*: ``submit`` to a ready environment and ``ready`` after it, always the same function.
+- *warm, one function*: ``submit`` to a ready environment, then its ``answered`` and ``ready``, always one function.
 - *warm, Zipf*: the same, few functions often and many seldom, as real ones come.
 - *warm, any function*: the same, each time another function in random order. With 100,000 functions the records no
   longer fit into the processor's caches, and that is what the ratio shows: memory, not more work.
 - *cold launch*: ``submit`` with no environment ready, up to the launch; the host has room.
 - *eviction*: a full cold start on a full host: ``submit``, retire another function's environment, ``gone``, launch,
   ``ready`` (start), ``ready`` (idle).
+- *gap*: ``submit`` while the only environment is returning, and ``ready``, which starts it there, after ``answered``.
 - *throttle*: ``submit`` over the limit, refused.
 - *keep-alive*: ``advance``, per environment that expires.
 
@@ -98,9 +99,10 @@ def timed(work: Callable[[], None], decisions: int) -> float:
 
 def warm_pairs(scheduler: Scheduler[Any], pairs: Iterable[tuple[Pool[Any], Slot[Any]]]) -> None:
     """The warm path, as often as there are pairs."""
-    submit, ready, invocation = scheduler.submit, scheduler.ready, object()
+    submit, answered, ready, invocation = scheduler.submit, scheduler.answered, scheduler.ready, object()
     for pool, slot in pairs:
         submit(1.0, pool, invocation)
+        answered(1.0, slot)
         ready(1.0, slot)
 
 
@@ -163,6 +165,26 @@ def eviction(functions: int, decisions: int) -> float:
     return cost
 
 
+def gap(functions: int, decisions: int) -> float:
+    """A caller that is back before the environment is, each time: it waits, and nothing is launched."""
+    scheduler, _, pairs = make(functions, environments=True)
+    pool, slot = pairs[functions // 2]
+    invocations = [object(), object()] * (decisions // 2)
+    scheduler.submit(1.0, pool, object())
+
+    def run() -> None:
+        submit, answered, ready = scheduler.submit, scheduler.answered, scheduler.ready
+        for invocation in invocations:
+            answered(1.0, slot)
+            submit(1.0, pool, invocation)
+            ready(1.0, slot)
+
+    before = scheduler.launches
+    cost = timed(run, len(invocations))
+    assert scheduler.launches == before
+    return cost
+
+
 def throttle(functions: int, decisions: int) -> float:
     """A submit over a reserved concurrency of 0."""
     scheduler, _, pairs = make(functions, environments=True)
@@ -220,6 +242,9 @@ class ReturningScheduler(Scheduler[Any]):
         if slot.state == BUSY:
             pool.limit.in_flight -= 1
             pool.busy -= 1
+            if slot.answered:
+                slot.answered = False
+                pool.returning -= 1
         else:
             self._started(now, slot)
         if broken or pool.waiters or pool.closed:
@@ -258,17 +283,20 @@ def compare_effects(decisions: int, rounds: int) -> dict[str, float]:
             scheduler.ready(0.0, slot)
 
             def calls(scheduler: Any = scheduler, pool: Any = pool, slot: Any = slot) -> None:
-                submit, ready = scheduler.submit, scheduler.ready
+                submit, answered, ready = scheduler.submit, scheduler.answered, scheduler.ready
                 for _ in range(decisions):
                     submit(1.0, pool, invocation)
+                    answered(1.0, slot)
                     ready(1.0, slot)
 
             def commands(scheduler: Any = scheduler, pool: Any = pool, slot: Any = slot, host: Any = host) -> None:
-                submit, ready, start = scheduler.submit, scheduler.ready, host.start
+                submit, answered, ready = scheduler.submit, scheduler.answered, scheduler.ready
+                start = host.start
                 for _ in range(decisions):
                     for command, where, what in submit(1.0, pool, invocation):
                         if command == "start":
                             start(where, what)
+                    answered(1.0, slot)
                     for command, where, what in ready(1.0, slot):
                         if command == "start":
                             start(where, what)
@@ -284,6 +312,7 @@ MEASURES: dict[str, tuple[Measure, int]] = {
     "warm, any function": (warm_any, 200_000),
     "cold launch": (cold_launch, 20_000),
     "eviction": (eviction, 20_000),
+    "gap": (gap, 50_000),
     "throttle": (throttle, 200_000),
     "keep-alive": (keep_alive, 20_000),
 }

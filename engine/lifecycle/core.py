@@ -216,6 +216,7 @@ class EnvironmentCore(ABC):
         invocation = self.invocation
         assert invocation is not None
         invocation.responded = now
+        self.returning(invocation)  # before the caller hears, who may submit again in the same call
         return invocation
 
     @staticmethod
@@ -265,6 +266,10 @@ class EnvironmentCore(ABC):
     @abstractmethod
     def arm(self, deadline: float) -> None:
         """Call `tick` at `deadline`, instead of any earlier wish."""
+
+    @abstractmethod
+    def returning(self, invocation: Invocation) -> None:
+        """Tell the scheduler that the runtime has answered and will soon ask for `next`."""
 
     @abstractmethod
     def answer(self, invocation: Invocation) -> None:

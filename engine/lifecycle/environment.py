@@ -41,6 +41,10 @@ now = time.monotonic
 class Owner(Protocol):
     """The dispatcher, as an environment sees it."""
 
+    def environment_answered(self, environment: Environment, invocation: Invocation) -> None:
+        """Its runtime has answered this invocation, which its caller is told next, and is expected back."""
+        ...
+
     def environment_available(self, environment: Environment, *, broken: bool) -> None:
         """It can take an invocation."""
         ...
@@ -175,6 +179,10 @@ class Environment(EnvironmentCore):
     def _fire(self) -> None:
         self._timer = None
         self.tick(now())
+
+    def returning(self, invocation: Invocation) -> None:
+        """Tell the dispatcher."""
+        self._owner.environment_answered(self, invocation)
 
     def answer(self, invocation: Invocation) -> None:
         """Tell the caller, once, and let the payloads go: the invocation itself stays in the logs for a while."""

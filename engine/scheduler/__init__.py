@@ -12,8 +12,16 @@ shell keeps what it needs in ``pool.data`` and ``slot.environment``.
 **An invocation comes** (`submit`). Over its function's limit, it is refused: a function with reserved concurrency has
 its own limit, all others share what is left of the account's; waiting and running invocations count alike. Otherwise
 the pool's most recently used ready environment gets it. None ready: it waits in the pool's queue, and the pool wants
-one environment per waiter that none is starting for. It goes to whichever environment of the pool is ready first, the
-one launched on its behalf or one that comes back from another invocation.
+one environment per waiter that none is starting or returning for. It goes to whichever environment of the pool is ready
+first, the one launched on its behalf or one that comes back from another invocation.
+
+**Returning.** A runtime answers first and asks for its next invocation a moment later, and a caller may be back with
+another before that. So an environment that has `answered` is *returning*, and an invocation that finds none ready is
+*patient*, as long as there are no more patient ones than returning environments: the pool wants none launched for it. A
+cold start would cost a hundred times that wait. But patience is short, ``patience_s``, and each waiter's own: when it
+is over, or the returning environment dies, the pool wants one launched as ever, and the waiter takes whichever is
+first. So a runtime that answers and then lingers, or never comes back, holds nobody up for longer than that. The
+patient are always the newest waiters of the pool: those that a launch is under way for are served before them.
 
 **Room.** Every environment that is not GONE occupies its MemorySize of the host's budget. A pool that wants an
 environment is *promised* room, and the launch is made when the room is free: at once on a host with room to spare;
@@ -34,10 +42,10 @@ then it is *late*, and waits for that start to end (which the environment's own 
 are always the first of their queue and never outnumber the STARTING environments; a start that comes to nothing takes
 one late waiter with it. So the bound is the limit plus one start.
 
-**Time.** ``keep_alive_s`` and ``wait_limit_s`` are the same for all, so the list of idle environments is in order of
-expiry, and the queue of waiters in order of deadline: two queues, no timers. `advance` does what is due and answers
-when it wants to be called next; :meth:`Effects.wake` brings that forward. A busy host is woken about once per
-keep-alive.
+**Time.** ``keep_alive_s``, ``wait_limit_s`` and ``patience_s`` are the same for all, so the list of idle environments
+is in order of expiry, the queue of waiters in order of deadline, and that of the patient too: three queues, no timers.
+`advance` does what is due and answers when it wants to be called next; :meth:`Effects.wake` brings that forward. A busy
+host is woken about once per keep-alive.
 
 No decision does more work when there are more functions or environments; with 100,000 functions in random order a
 warm one takes about twice its half microsecond, for the processor's caches (``benchmarks/scheduler.py``). Files:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .state import BUSY, GONE, READY, RETIRING, STARTING, InvariantViolation, Limit, Pool, Slot
+from .state import BUSY, GONE, READY, RETIRING, STARTING, InvariantViolation, Limit, Pool, Slot, Waiter
 
 if TYPE_CHECKING:
     from .core import Scheduler
@@ -31,6 +31,7 @@ def check(scheduler: Scheduler[Any]) -> None:
         checker.pool(pool)
     checker.room()
     checker.waiters()
+    checker.patience()
     checker.concurrency()
     checker.nobody_is_forgotten()
 
@@ -50,9 +51,12 @@ def check_step(scheduler: Scheduler[Any], pool: Pool[Any]) -> None:
         and room.promised >= len(room.promises)
     ):
         _fail(scheduler, f"the host's totals: {describe_room(scheduler)}", pool)
-    wanted = pool.waiting - pool.starting
+    wanted = pool.wanted
+    patient = len(pool.patient or ())
     if not (
         0 <= pool.late <= pool.starting
+        and patient <= pool.returning <= pool.busy
+        and pool.late + patient <= pool.waiting
         and pool.busy >= 0
         and pool.busy + pool.starting <= pool.held
         and 0 <= pool.granted <= max(wanted, 0)
@@ -88,6 +92,7 @@ class _Checker:
             chain(scheduler.pools(), (slot.pool for slot in self.every_slot))
         )
         self.in_state: Counter[tuple[Pool[Any], int]] = Counter((slot.pool, slot.state) for slot in self.every_slot)
+        self.returning: Counter[Pool[Any]] = Counter(slot.pool for slot in self.every_slot if slot.answered)
 
     def equal(self, rule: str, got: object, expected: object, subject: object) -> None:
         if got != expected:
@@ -98,10 +103,11 @@ class _Checker:
             _fail(self.scheduler, rule, subject)
 
     def environments(self) -> None:
-        """Every environment on the books is alive, and has been ready if it is READY or BUSY."""
+        """Every environment on the books is alive, has been ready if it is READY or BUSY, and answers while BUSY."""
         for slot in self.every_slot:
             self.true("a slot on the books is not GONE", slot.state in {STARTING, READY, BUSY, RETIRING}, slot)
             self.true("an environment in use has once become ready", slot.state == STARTING or slot.since >= 0, slot)
+            self.true("only a BUSY environment has answered", slot.state == BUSY or not slot.answered, slot)
 
     def idle_order(self) -> None:
         """The list of idle environments holds the READY ones, each once, in the order in which they became ready.
@@ -138,6 +144,7 @@ class _Checker:
         self.equal("READY environments on the stack", len(stack), count[pool, READY], pool)
         self.equal("starting", pool.starting, count[pool, STARTING], pool)
         self.equal("busy", pool.busy, count[pool, BUSY], pool)
+        self.equal("returning", pool.returning, self.returning[pool], pool)
         self.equal("held", pool.held, pool.starting + pool.busy + len(stack), pool)
         self.true("nobody waits while an environment of the pool is ready", not (pool.waiters and stack), pool)
         self.true("a closed pool has no idle environment", pool.closed is None or not stack, pool)
@@ -183,6 +190,25 @@ class _Checker:
         deadlines = list(self.scheduler._deadlines.values())
         self.equal("the queue of deadlines is complete", set(deadlines), in_pools, "deadlines")
         self.true("deadlines are in order", deadlines == sorted(deadlines, key=lambda w: w.deadline), "deadlines")
+
+    def patience(self) -> None:
+        """The patient waiters are the last of their pool, at most one for each environment that is returning.
+
+        All of them are in the queue of patience, which is in order. Hence nobody waits longer than `patience_s` for
+        environments that have answered but do not come back.
+        """
+        patient: set[Waiter[Any]] = set()
+        for pool in self.every_pool:
+            trusting = list((pool.patient or {}).items())
+            last = list((pool.waiters or {}).items())[pool.waiting - len(trusting) :]
+            self.equal("the last waiters are the patient ones", trusting, last, pool)
+            patient.update(waiter for _, waiter in trusting)
+        queue = list(self.scheduler._patience.values())
+        self.equal("the queue of patience is complete", set(queue), patient, "patience")
+        self.true("patience ends in order", queue == sorted(queue, key=lambda w: w.patient_until), "patience")
+        due = self.scheduler._wake_at
+        if queue:
+            self.true("the end of patience is watched", due <= queue[0].patient_until, queue[0].pool)
 
     def concurrency(self) -> None:
         """Each accepted invocation, waiting or running, counts under the one limit of its function."""

@@ -1,8 +1,9 @@
 """The scheduler's decisions. No I/O, no clock, no logging: time is an argument, effects are calls.
 
-`submit` with a ready environment and `ready` without waiters are the hot path: they touch counters and list links only,
-allocate nothing, and make one call into the shell. Everything else is a cold start, or trouble, and is written for
-reading: it changes the books, calls :meth:`Room.settle <engine.scheduler.room.Room.settle>`, then serves whoever waits.
+`submit` with a ready environment, `answered`, and `ready` without waiters are the hot path: they touch counters and
+list links only, allocate nothing, and make one call into the shell. Everything else is a cold start, or trouble, and is
+written for reading: it changes the books, calls :meth:`Room.settle <engine.scheduler.room.Room.settle>`, then serves
+whoever waits.
 
 Effects are calls rather than a returned list of commands, because that measured cheaper: on CPython 3.11 the warm path
 costs about 1.4 times as much when `start` comes back in a list, even if "nothing" is a shared empty tuple
@@ -56,6 +57,7 @@ class Scheduler(Generic[I]):
         "_effects",
         "_idle",
         "_idle_watched",
+        "_patience",
         "_room",
         "_serving",
         "_slots",
@@ -67,6 +69,7 @@ class Scheduler(Generic[I]):
         "expirations",
         "keep_alive_s",
         "launches",
+        "patience_s",
         "throttles",
         "turn_s",
         "wait_limit_s",
@@ -81,6 +84,7 @@ class Scheduler(Generic[I]):
         keep_alive_s: float = 600.0,
         wait_limit_s: float = 2.0,
         max_environments: int | None = None,
+        patience_s: float = 0.005,
     ) -> None:
         """Make a scheduler for one host.
 
@@ -91,13 +95,16 @@ class Scheduler(Generic[I]):
             keep_alive_s: an environment idle for so long is retired; ``math.inf`` for never.
             wait_limit_s: an invocation waits at most so long for room, then is refused.
             max_environments: most environments at once, None for as many as memory permits.
+            patience_s: an invocation trusts at most so long that an environment which has answered comes back, then
+                one is launched for it; 0 for not at all. More than `wait_limit_s` is as good as `wait_limit_s`.
 
         Raises:
             ValueError: a limit that makes no sense; the message names it.
         """
-        if keep_alive_s < 0 or wait_limit_s < 0:
+        if keep_alive_s < 0 or wait_limit_s < 0 or patience_s < 0:
             raise ValueError(
-                f"keep_alive_s ({keep_alive_s}) and wait_limit_s ({wait_limit_s}) are seconds and must not be negative"
+                f"keep_alive_s ({keep_alive_s}), wait_limit_s ({wait_limit_s}) and patience_s ({patience_s}) are"
+                " seconds and must not be negative"
             )
         self._effects = effects
         self._start = effects.start
@@ -105,10 +112,12 @@ class Scheduler(Generic[I]):
         self._concurrency: Concurrency[I] = Concurrency(account_concurrency)
         self.keep_alive_s = keep_alive_s
         self.wait_limit_s = wait_limit_s
+        self.patience_s = min(patience_s, wait_limit_s)
         self.turn_s = wait_limit_s / 4
         # The sentinel of the circular list of READY slots: `newer` is the least recently used one, `older` the most.
         self._idle: Slot[I] = Slot(Pool("", 0, Limit(0, "ConcurrentInvocationLimitExceeded")))
         self._deadlines: OrderedDict[int, Waiter[I]] = OrderedDict()  # waiters that are not late, soonest first
+        self._patience: OrderedDict[int, Waiter[I]] = OrderedDict()  # patient waiters of all pools, soonest first
         self._slots: dict[Slot[I], None] = {}  # every environment that is not GONE
         self._serving = False
         self._wake_at = inf
@@ -153,6 +162,21 @@ class Scheduler(Generic[I]):
         slot.state = BUSY
         self._start(slot, invocation)
 
+    def answered(self, now: float, slot: Slot[I]) -> None:
+        """The runtime has posted its response or error: the environment is returning, and `ready` will follow soon.
+
+        To be told before the caller is, who may submit again at once. Telling it twice is as good as once.
+
+        Raises:
+            IllegalTransition: the slot is not BUSY.
+        """
+        if slot.answered:
+            return
+        if slot.state != BUSY:
+            raise IllegalTransition(f"answered for {slot!r}: only a BUSY environment has something to answer")
+        slot.answered = True
+        slot.pool.returning += 1
+
     def ready(self, now: float, slot: Slot[I], broken: bool = False) -> None:
         """An environment finished its init, or its invocation is over and it is back: idle, or on to the next waiter.
 
@@ -168,6 +192,9 @@ class Scheduler(Generic[I]):
         if slot.state == BUSY:
             pool.limit.in_flight -= 1
             pool.busy -= 1
+            if slot.answered:
+                slot.answered = False
+                pool.returning -= 1
         else:
             self._started(now, slot)
         if broken or pool.waiters or pool.closed:
@@ -286,12 +313,13 @@ class Scheduler(Generic[I]):
         return failed
 
     def advance(self, now: float) -> float | None:
-        """Do what is due: refuse waiters past their limit, retire environments idle too long, pass the turn on.
+        """Do what is due: end patience, refuse waiters past their limit, retire what is too long idle, pass the turn.
 
         Returns:
             When to be called next (seconds), None for not at all. :meth:`Effects.wake` may bring that forward.
         """
         self._wake_at = -inf  # what is wanted below is in the answer: no calls to effects.wake
+        self._end_patience(now)
         deadlines = self._deadlines
         while deadlines:
             waiter = next(iter(deadlines.values()))
@@ -368,9 +396,49 @@ class Scheduler(Generic[I]):
             deadline = max(deadline, next(reversed(self._deadlines.values())).deadline)
         waiter = Waiter(invocation, pool, deadline)
         pool.waiters[key] = self._deadlines[key] = waiter
+        if pool.returning and self.patience_s:
+            self._be_patient(now, key, waiter)
         room.settle(pool)
         self._want(waiter.deadline)
         self._serve(now)
+
+    def _be_patient(self, now: float, key: int, waiter: Waiter[I]) -> None:
+        """The newest waiter trusts the environments that are returning; the oldest that does no more if they are few.
+
+        So the patient ones are always at the back of the queue: whoever comes free serves those first that want a
+        launch, and a want does not arise anew because a patient one was served in their stead.
+        """
+        pool = waiter.pool
+        until = now + self.patience_s
+        if self._patience:
+            until = max(until, next(reversed(self._patience.values())).patient_until)
+        waiter.patient_until = until
+        if pool.patient is None:
+            pool.patient = OrderedDict()
+        pool.patient[key] = self._patience[key] = waiter
+        self._trust(pool)
+        self._want(until)
+
+    def _trust(self, pool: Pool[I]) -> None:
+        """No more waiters are patient than environments are returning. Before `settle`."""
+        while pool.patient and len(pool.patient) > pool.returning:
+            del self._patience[pool.patient.popitem(last=False)[0]]
+
+    def _end_patience(self, now: float) -> None:
+        patience = self._patience
+        if not patience:
+            return
+        while patience:
+            waiter = next(iter(patience.values()))
+            if waiter.patient_until > now:
+                break
+            self._forget_patience(id(waiter.invocation), waiter.pool)
+            self._room.settle(waiter.pool)
+        self._serve(now)  # before anybody is found to be late: with an environment starting for it, it may be
+
+    def _forget_patience(self, key: int, pool: Pool[I]) -> None:
+        if pool.patient and pool.patient.pop(key, None) is not None:
+            del self._patience[key]
 
     def _started(self, now: float, slot: Slot[I]) -> None:
         if slot.state != STARTING:
@@ -384,6 +452,7 @@ class Scheduler(Generic[I]):
         room = self._room
         slot.state = READY  # in no list yet; re-linked or moved on below, before any effect
         slot.ready_since = now
+        self._trust(pool)
         if pool.closed is not None:
             self._retire_unlinked(slot, pool.closed)
         elif not pool.waiters:
@@ -507,6 +576,10 @@ class Scheduler(Generic[I]):
         elif state == BUSY:
             pool.busy -= 1
             pool.limit.in_flight -= 1
+            if slot.answered:
+                slot.answered = False
+                pool.returning -= 1
+                self._trust(pool)
         elif state == STARTING:
             pool.starting -= 1
         elif state != RETIRING:
@@ -538,6 +611,7 @@ class Scheduler(Generic[I]):
         key = id(waiter.invocation)
         if pool.waiters:
             del pool.waiters[key]
+        self._forget_patience(key, pool)
         if waiter.late:
             pool.late -= 1
         else:
@@ -553,6 +627,7 @@ class Scheduler(Generic[I]):
         """Take the oldest waiter out; it stays counted as in flight."""
         assert pool.waiters
         key, waiter = pool.waiters.popitem(last=False)
+        self._forget_patience(key, pool)
         if waiter.late:
             pool.late -= 1
         else:
@@ -572,6 +647,8 @@ class Scheduler(Generic[I]):
         due = self._turn_at
         if self._deadlines:
             due = min(due, next(iter(self._deadlines.values())).deadline)
+        if self._patience:
+            due = min(due, next(iter(self._patience.values())).patient_until)
         oldest = self._idle.newer
         self._idle_watched = oldest is not self._idle
         if self._idle_watched:

@@ -77,11 +77,10 @@ class Room(Generic[I]):
 
     def settle(self, pool: Pool[I], *, turn_over: bool = False) -> None:
         """Bring the pool's place up to date after its waiters, environments or promises changed."""
-        waiting = len(pool.waiters) if pool.waiters else 0
-        wanted = waiting - pool.starting
+        wanted = pool.wanted
         if pool.granted and pool.granted > wanted:
             self._withdraw_promises(pool, max(wanted, 0))
-        contending = waiting > 0 or pool.held > 0
+        contending = pool.held > 0 or bool(pool.waiters)
         if contending != pool.contending:
             pool.contending = contending
             self.contenders += 1 if contending else -1

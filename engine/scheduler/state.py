@@ -59,11 +59,11 @@ class Effects(Protocol[I_contra]):
         ...
 
 
-class IllegalTransition(RuntimeError):  # noqa: N818  # named after what happened, as dask's InvalidTransition is
+class IllegalTransition(RuntimeError):  # named after what happened, as dask's InvalidTransition is
     """The shell reported something that cannot happen to a slot in its state, or used a closed pool."""
 
 
-class InvariantViolation(AssertionError):  # noqa: N818  # named after what happened
+class InvariantViolation(AssertionError):  # named after what happened
     """The scheduler's books contradict each other: a bug here. The message names the slot or pool, and its story."""
 
 
@@ -84,6 +84,7 @@ class Slot(Generic[I]):
     Attributes:
         pool: the function revision that it serves, for life.
         state: STARTING, READY, BUSY, RETIRING or GONE.
+        answered: BUSY, but its invocation is answered: it is *returning*, and will be `ready` in a moment.
         environment: whatever the shell keeps here; never looked at.
         ready_since: when it last became idle (seconds); meaningful while READY.
         since: when it first became ready; -1.0 before.
@@ -92,6 +93,7 @@ class Slot(Generic[I]):
     __slots__ = (
         "__weakref__",
         "above",
+        "answered",
         "below",
         "environment",
         "newer",
@@ -105,6 +107,7 @@ class Slot(Generic[I]):
     def __init__(self, pool: Pool[I]) -> None:
         self.pool = pool
         self.state: int = STARTING
+        self.answered = False
         self.environment: Any = None
         self.ready_since = -1.0
         self.since = -1.0
@@ -117,7 +120,7 @@ class Slot(Generic[I]):
     def __repr__(self) -> str:
         return (
             f"<Slot {id(self):#x} {STATE_NAMES[self.state]} of {self.pool.function!r} {self.pool.memory_mb} MB"
-            f" since={self.since:.6f} ready_since={self.ready_since:.6f}>"
+            f" since={self.since:.6f} ready_since={self.ready_since:.6f}{' answered' if self.answered else ''}>"
         )
 
 
@@ -125,14 +128,16 @@ class Waiter(Generic[I]):
     """An accepted invocation that waits for the first ready environment of its pool.
 
     `late`: its time is over, but an environment is starting that will take it (see the package's prose).
+    `patient_until`: while it is in its pool's `patient`, no environment is launched for it before then (seconds).
     """
 
-    __slots__ = ("deadline", "invocation", "late", "pool")
+    __slots__ = ("deadline", "invocation", "late", "patient_until", "pool")
 
     def __init__(self, invocation: I, pool: Pool[I], deadline: float) -> None:
         self.invocation = invocation
         self.pool = pool
         self.deadline = deadline
+        self.patient_until = -1.0
         self.late = False
 
 
@@ -146,10 +151,13 @@ class Pool(Generic[I]):
         closed: None while open; else why ("stale", "shutdown"): nothing new starts, whatever is done retires.
         top, bottom: the stack of READY environments, most recently used on top, those that need a re-init below.
         busy, starting: environments in these states.
+        returning: how many of the busy ones have answered.
         held: environments STARTING, READY or BUSY (RETIRING ones are lost to the pool already).
         granted: launches that memory is promised to, once retiring environments are gone.
         waiters: invocations waiting, oldest first, by ``id()``; None until the first one ever.
         late: how many of them, all at the front, are past their deadline.
+        patient: those of them, all at the back and never more than `returning`, that trust a returning environment to
+            take them; same keys; None until the first one ever.
     """
 
     __slots__ = (
@@ -165,6 +173,8 @@ class Pool(Generic[I]):
         "late",
         "limit",
         "memory_mb",
+        "patient",
+        "returning",
         "ring",
         "starting",
         "top",
@@ -181,10 +191,12 @@ class Pool(Generic[I]):
         self.bottom: Slot[I] | None = None
         self.busy = 0
         self.starting = 0
+        self.returning = 0
         self.held = 0
         self.granted = 0
         self.waiters: OrderedDict[int, Waiter[I]] | None = None
         self.late = 0
+        self.patient: OrderedDict[int, Waiter[I]] | None = None
         self.contending = False
         self.ring: OrderedDict[Pool[I], None] | None = None
 
@@ -194,6 +206,15 @@ class Pool(Generic[I]):
         return len(self.waiters) if self.waiters else 0
 
     @property
+    def wanted(self) -> int:
+        """Environments to be launched, or promised room already: one per waiter that none starts or returns for.
+
+        Negative when more are starting than are waited for.
+        """
+        waiting = len(self.waiters) if self.waiters else 0
+        return waiting - self.starting - len(self.patient) if self.patient else waiting - self.starting
+
+    @property
     def idle(self) -> int:
         """Environments that are READY."""
         return self.held - self.starting - self.busy
@@ -201,7 +222,8 @@ class Pool(Generic[I]):
     def __repr__(self) -> str:
         return (
             f"<Pool {self.function!r} {self.memory_mb} MB starting={self.starting} idle={self.idle} busy={self.busy}"
-            f" granted={self.granted} waiting={self.waiting} late={self.late}{' closed' if self.closed else ''}>"
+            f" returning={self.returning} granted={self.granted} waiting={self.waiting}"
+            f" patient={len(self.patient or ())} late={self.late}{' closed' if self.closed else ''}>"
         )
 
 

@@ -84,6 +84,11 @@ class RecordedScheduler(Scheduler[I]):
         self.note("ready, broken" if broken else "ready", slot.pool, slot)
         super().ready(now, slot, broken)
 
+    def answered(self, now: float, slot: Slot[I]) -> None:
+        self._now = now
+        self.note("answered", slot.pool, slot)
+        super().answered(now, slot)
+
     def gone(self, now: float, slot: Slot[I]) -> None:
         self._now = now
         self.note("gone", slot.pool, slot)

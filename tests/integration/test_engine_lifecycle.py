@@ -411,3 +411,31 @@ async def test_deleting_a_function_ends_its_environments(engine, tmp_path):
     with anyio.fail_after(10):
         while engine.dispatcher.environments:
             await anyio.sleep(0.01)
+
+
+async def test_a_caller_who_is_back_before_the_runtime_does_not_cost_a_second_environment(engine, tmp_path):
+    function = await engine.create_function("f", code=bootstrap(tmp_path / "f"))
+    engine.dispatcher.scheduler.patience_s = engine.dispatcher.scheduler.wait_limit_s  # however busy this machine is
+    environments = {(await function.invoke(number)).environment_id for number in range(50)}
+    assert len(environments) == 1
+    assert engine.dispatcher.scheduler.launches == 1
+
+
+async def test_a_runtime_that_answers_and_does_not_come_back_is_not_waited_for(engine, tmp_path):
+    code = bootstrap(
+        tmp_path / "f",
+        """
+        while True:
+            request_id, event, _ = take()
+            give(request_id, event)
+            if event == "linger":
+                time.sleep(1000)
+        """,
+    )
+    function = await engine.create_function("f", code=code, timeout_s=60)
+    first = await function.invoke("linger")
+    with anyio.fail_after(30):
+        second = await function.invoke("go on")
+    assert second.json() == "go on"
+    assert first.environment_id != second.environment_id
+    assert {entry["phase"] for entry in engine.dispatcher.listing()} >= {"RESPONDED"}

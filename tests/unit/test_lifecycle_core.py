@@ -36,6 +36,9 @@ class Recorder(EnvironmentCore):
     def arm(self, deadline: float) -> None:
         self.armed = deadline
 
+    def returning(self, invocation: Invocation) -> None:
+        self.did.append("returning")
+
     def answer(self, invocation: Invocation) -> None:
         invocation.answered = True
         invocation.reply(invocation)
@@ -116,7 +119,7 @@ def test_a_warm_invocation_is_delivered_answered_and_ended_by_next():
     core.begin(1.0, one)
     assert core.take() == ["START", "deliver"]
     core.responded(1.2, b"42")
-    assert core.take() == ["answer"]
+    assert core.take() == ["returning", "answer"], "in this order: the caller may submit again at once"
     assert one.log == [(b"42", None)]
     assert core.phase is Phase.RESPONDED
     core.next(1.3)
@@ -141,7 +144,7 @@ def test_with_a_tail_the_answer_waits_for_the_report():
     core.begin(1.0, one)
     core.take()
     core.responded(1.2, b"42")
-    assert core.take() == []
+    assert core.take() == ["returning"]
     core.next(1.3)
     assert core.take() == ["END", "answer", "available"]
 
@@ -149,7 +152,9 @@ def test_with_a_tail_the_answer_waits_for_the_report():
 def test_a_posted_error_is_forwarded_byte_for_byte_as_unhandled():
     core, one = ready(), invocation()
     core.begin(1.0, one)
+    core.take()
     core.failed(1.1, failures.posted(b'{"errorType":"E"}', "Runtime.Unknown"))
+    assert core.take() == ["returning", "answer"]
     assert one.log == [(b'{"errorType":"E"}', "Unhandled")]
     core.next(1.2)
     assert core.phase is Phase.READY
@@ -242,7 +247,7 @@ def test_a_failed_init_is_retried_inside_the_next_invocation():
     assert core.take() == ["deliver"]
     core.responded(5.6, b"1")
     core.next(5.7)
-    assert core.take() == ["answer", "END", "available"]
+    assert core.take() == ["returning", "answer", "END", "available"]
     assert one.init_s is None  # AWS: a suppressed Init counts in Duration
     assert one.log == [(b"1", None)]
 

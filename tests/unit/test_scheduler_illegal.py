@@ -30,6 +30,7 @@ def slot_in(state: int) -> tuple[Host, Slot[Any]]:
 LEGAL = {
     ("ready", STARTING),
     ("ready", BUSY),
+    ("answered", BUSY),
     ("gone", STARTING),
     ("gone", READY),
     ("gone", BUSY),
@@ -39,7 +40,7 @@ LEGAL = {
 
 
 @pytest.mark.parametrize("state", [STARTING, READY, BUSY, RETIRING, GONE])
-@pytest.mark.parametrize("event", ["ready", "gone", "launch_failed"])
+@pytest.mark.parametrize("event", ["ready", "answered", "gone", "launch_failed"])
 def test_every_event_in_every_state_is_taken_or_refused_without_a_trace(event: str, state: int) -> None:
     host, slot = slot_in(state)
     before = host.scheduler.stats()
@@ -78,6 +79,7 @@ def test_an_invocation_cannot_wait_twice() -> None:
         {"max_environments": 0},
         {"keep_alive_s": -1.0},
         {"wait_limit_s": -1.0},
+        {"patience_s": -1.0},
         {"account_concurrency": -1},
     ],
 )
