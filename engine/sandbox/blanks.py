@@ -12,7 +12,7 @@ from engine.errors import SandboxError
 from .spawner import wire
 
 
-class Answer(Exception):  # noqa: N818 - an outcome; whoever gave the order turns it into an error with words
+class Answer(Exception):
     """A blank could not carry out its order."""
 
     def __init__(self, number: int, step: int, text: str) -> None:

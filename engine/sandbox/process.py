@@ -168,7 +168,10 @@ class ProcessProvider:
         sandbox = ProcessSandbox(self, self._count, user, listener, address)
         self._open[sandbox.number] = sandbox
         try:
-            await spawner.open_sandbox(*self._registration(sandbox))
+            try:
+                await spawner.open_sandbox(*self._registration(sandbox))
+            except SpawnerGoneError:
+                await self.spawner()  # which tells a new one of all open sandboxes
         except BaseException as error:
             await sandbox.close()
             if isinstance(error, Answer):

@@ -18,7 +18,7 @@ from . import rlimits
 from .api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
 from .blanks import Answer, Blank, check
 from .spawner import wire
-from .spawner_client import TRIES
+from .spawner_client import TRIES, SpawnerGoneError
 
 if TYPE_CHECKING:
     from .process import ProcessProvider
@@ -143,7 +143,11 @@ class ProcessSandbox:
             if self._closed:
                 raise SandboxError(f"sandbox {self.id} is closed; {spec.argv[0]} cannot be started in it")
             spawner = await self._provider.spawner()
-            blank = await spawner.take()
+            try:
+                blank = await spawner.take()
+            except SpawnerGoneError:
+                deaths += 1
+                continue
             if self._turn.locked() or self._closed:
                 blank.discard()
                 continue

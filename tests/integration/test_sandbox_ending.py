@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[2]
 HIDERS = {
     "child": "sleep 60 & echo $! ready; wait",
     "session": "setsid sh -c 'echo $$ ready; sleep 60' & wait",
-    "daemon": "(setsid sh -c '(trap \"\" HUP TERM INT; echo $(cut -d\" \" -f1 /proc/self/stat) $$ ready; sleep 60) &' &) ; sleep 60",
+    "daemon": "(setsid sh -c '(trap \"\" HUP TERM INT; echo $$ ready; sleep 60) &' &) ; sleep 60",
     "orphan-of-an-exited-runtime": "(setsid sh -c 'echo $$ ready; exec sleep 60' &); exit 0",
     "ignores-signals": "trap '' TERM INT HUP QUIT USR1; echo $$ ready; while :; do sleep 1; done",
     "without-environment": "(env -i setsid /bin/sh -c 'echo $$ ready; exec /bin/sleep 60' &); sleep 60",
@@ -51,18 +51,18 @@ async def test_kill_ends_whatever_hides(provider: ProcessProvider, script: str) 
     assert named
     await sandbox.kill()
     assert descendants_alive(named) == []
-    idle = {blank.pid for blank in provider._spawner._blanks}
-    assert [pid for pid in descendants_alive(below - idle) if _in_sandbox(pid, sandbox)] == []
+    assert [pid for pid in descendants_alive(below) if _is_a_program(pid)] == []
     assert watched.exit.done()
     await watched.all()
 
 
-def _in_sandbox(pid: int, sandbox) -> bool:
+def _is_a_program(pid: int) -> bool:
+    """Not a blank, which is named after the spawner; one that is ending after its work has no name any more."""
     try:
-        process = psutil.Process(pid)
-        return process.name() not in {"python3", "python", Path(sys.executable).resolve().name}
+        arguments = psutil.Process(pid).cmdline()
     except psutil.NoSuchProcess:
         return False
+    return bool(arguments) and not any("spawner" in argument for argument in arguments)
 
 
 async def test_kill_catches_a_program_that_forks_and_exits_for_ever(
@@ -151,7 +151,8 @@ async def test_close_removes_a_hostile_folder_and_nothing_beside_it(
         mkfifo pipe; touch -- '-rf' 'new
 line' ; mkdir '1~' ; touch '1~/2~' '2~'
         mkdir -p sticky; chmod 1777 sticky; touch sticky/x; chmod 0 sticky/x sticky
-        i=0; while [ $i -lt 1200 ]; do mkdir -p deep/deep/deep/deep 2>/dev/null; cd deep/deep/deep/deep || break; i=$((i+1)); done
+        mkdir() {{ command mkdir -p d/d/d/d; }}; i=0
+        while [ $i -lt 300 ]; do mkdir && cd d/d/d/d || break; i=$((i+1)); done
         chmod 500 .; cd {sandbox.tmp_dir}; chmod 000 .; echo done"""
     how, output = await (await shell(sandbox, script)).all()
     assert (how, output[-5:]) == (Exit(0), b"done\n")
@@ -165,8 +166,9 @@ async def test_a_frozen_tree_does_nothing_until_it_is_thawed(provider: ProcessPr
     watched = await shell(sandbox, "(setsid sh -c 'while :; do sleep 0.005; echo tick; done' &); sleep 60")
     await watched.until(b"tick")
     await sandbox.freeze()
-    states = {psutil.Process(pid).status() for pid in sandbox.pids}
-    assert states == {psutil.STATUS_STOPPED}
+    with anyio.fail_after(10):
+        while {psutil.Process(pid).status() for pid in sandbox.pids} != {psutil.STATUS_STOPPED}:
+            await asyncio.sleep(0.005)
     await asyncio.sleep(0.05)  # what was in the pipe arrives
     before = len(watched.output)
     await asyncio.sleep(0.1)
@@ -205,10 +207,7 @@ async def test_a_killed_spawner_is_told_as_exits_and_replaced(provider: ProcessP
 async def test_a_spawner_killed_in_the_middle_of_starts_loses_none_of_them(provider: ProcessProvider) -> None:
     async def one(number: int) -> str:
         sandbox = await provider.acquire(f"sandbox-{number}", LIMITS)
-        try:
-            how, _ = await (await shell(sandbox, "exit 3")).all()
-        except SandboxError as error:
-            return str(error)
+        how, _ = await (await shell(sandbox, "exit 3")).all()
         return how.describe()
 
     tasks = [asyncio.create_task(one(number)) for number in range(40)]
@@ -216,7 +215,7 @@ async def test_a_spawner_killed_in_the_middle_of_starts_loses_none_of_them(provi
     os.kill(provider._spawner.pid, signal.SIGKILL)
     with anyio.fail_after(30):
         results = await asyncio.gather(*tasks)
-    assert set(results) <= {"exit status 3", "signal: killed", "the spawner ended"}, results
+    assert set(results) <= {"exit status 3", "signal: killed"}, results
     sandbox = await provider.acquire("afterwards", LIMITS)
     assert (await (await shell(sandbox, "exit 6")).all())[0] == Exit(6)
 
@@ -231,7 +230,8 @@ async def test_dead_blanks_are_replaced(provider: ProcessProvider) -> None:
     await sandbox.kill()
 
 
-async def test_stop_ends_running_sandboxes(no_leaks: None, open_folder: Path, user_mode: str) -> None:
+@pytest.mark.usefixtures("no_leaks", "user_mode")
+async def test_stop_ends_running_sandboxes(open_folder: Path) -> None:
     provider = ProcessProvider(open_folder / "run")
     await provider.start()
     runs = []
@@ -267,8 +267,9 @@ async def test_two_engines_share_neither_directory_nor_users(
     assert not watched.exit.done()
 
 
-async def test_a_directory_that_sandboxes_cannot_reach_is_refused_by_name(no_leaks: None, open_folder: Path) -> None:
-    if users.why_not() is not None:
+@pytest.mark.usefixtures("no_leaks")
+async def test_a_directory_that_sandboxes_cannot_reach_is_refused_by_name(open_folder: Path) -> None:
+    if await asyncio.to_thread(users.why_not) is not None:
         pytest.skip("sandboxes have no users of their own here")
     closed = open_folder / "closed"
     closed.mkdir(mode=0o700)

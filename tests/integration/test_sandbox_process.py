@@ -112,14 +112,14 @@ def _file(folder: Path, name: str, content: bytes, mode: int) -> str:
 @pytest.mark.parametrize(
     ("content", "mode", "number", "words", "note"),
     [
-        (b"#!/bin/sh\n", 0o644, errno.EACCES, "permission denied", "/bin/sh"),
+        (b"#!/bin/sh\n", 0o644, errno.EACCES, "permission denied", "mode 0644"),
         (b"garbage\x00\x01\x02", 0o755, errno.ENOEXEC, "exec format error", "garb"),
         (b"", 0o755, errno.ENOEXEC, "exec format error", "b''"),
         (b"#!/no/such/interpreter -x\n", 0o755, errno.ENOENT, "no such file or directory", "/no/such/interpreter"),
     ],
     ids=["not-executable", "garbage", "empty", "no-interpreter"],
 )
-async def test_a_program_that_cannot_be_executed_fails_with_the_reason(  # noqa: PLR0917 - its cases' columns
+async def test_a_program_that_cannot_be_executed_fails_with_the_reason(
     provider: ProcessProvider, open_folder: Path, content: bytes, mode: int, number: int, words: str, note: str
 ) -> None:
     sandbox = await provider.acquire("one", LIMITS)

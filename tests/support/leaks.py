@@ -2,7 +2,7 @@
 
 As a fixture, set up before whatever makes environments and checked after all of it is gone::
 
-    from tests.support.leaks import no_leaks  # noqa: F401 - a fixture
+    pytest_plugins = ("tests.support.sandbox_fixtures",)
 
     @pytest.fixture
     async def engine(no_leaks): ...
@@ -78,13 +78,6 @@ def leak_check(*folders: Path) -> Iterator[None]:
         if time.monotonic() > deadline:
             pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
         time.sleep(0.01)
-
-
-@pytest.fixture
-def no_leaks() -> Iterator[None]:
-    """The test, with all fixtures that depend on this one, leaves nothing behind."""
-    with leak_check():
-        yield
 
 
 def abandoned_user_processes() -> list[str]:

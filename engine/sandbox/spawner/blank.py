@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import stat
 
 from . import remove, system, tree, wire
 
@@ -23,7 +24,7 @@ KILL_SECONDS = 5.0
 _MAX_DESCRIPTOR = 1 << 20
 
 
-class Refused(Exception):  # noqa: N818 - an outcome, sent back as an answer
+class Refused(Exception):
     """The order failed at `step` with `number`; `text` says more."""
 
     def __init__(self, step: int, number: int, text: str = "") -> None:
@@ -228,6 +229,12 @@ def _explain(path: bytes) -> str:
             os.lstat(walked)
         except OSError as error:
             return f"{os.fsdecode(walked)}: {error.strerror}"
+    found = os.stat(path)  # noqa: PTH116 - pathlib is large
+    if not os.access(path, os.X_OK):
+        what = "pass" if stat.S_ISDIR(found.st_mode) else f"execute (mode {stat.S_IMODE(found.st_mode):04o})"
+        return f"user {os.getuid()} may not {what} {os.fsdecode(path)}"
+    if stat.S_ISDIR(found.st_mode):
+        return "it is a folder"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

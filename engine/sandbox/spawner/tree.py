@@ -35,8 +35,8 @@ _SIGKILL, _SIGSTOP = 9, 19
 #: Bits of a marker that number the sandbox; the bits above are the engine's own, drawn at random at its start.
 MARKER_SANDBOX_BITS = 24
 _DEAD = {b"Z", b"X"}
-#: How many times a tree is looked for while others on the machine come and go.
-_SCANS = 400
+#: How often /proc is listed within one look around, should processes on this machine never stop appearing.
+_LISTINGS = 1000
 _LIMIT_NAME = b"Max realtime timeout"
 
 
@@ -63,35 +63,32 @@ class Group:
         return cls(marker=int(first), mask=int(second))
 
     def pids(self) -> list[int]:
-        """The living processes of the group, by a scan of /proc. Zombies are dead."""
-        return self.scan()[0]
+        """The living processes of the group, by looking at every process there is. Zombies are dead.
 
-    def scan(self) -> tuple[list[int], bool]:
-        """The living processes of the group, and whether the scan may have missed one.
-
-        It may when a process ended between being listed and being looked at: it may have forked just before, and the
-        child is not on the list. A program that forks and exits for ever is in most scans only as what it just was.
+        Looks again until a listing shows no process that was not looked at: what ended between being listed and being
+        looked at may have forked just before. None is missed, not even a program that forks and exits for ever.
         """
         found: list[int] = []
-        moving = False
-        for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is large
-            if name.isdigit():
+        seen: set[str] = set()
+        for _ in range(_LISTINGS):
+            fresh = [name for name in os.listdir("/proc") if name.isdigit() and name not in seen]  # noqa: PTH208
+            if not fresh:
+                break
+            seen.update(fresh)
+            for name in fresh:
                 try:
                     state, ours = self._look(name)
-                except (OSError, IndexError):
-                    moving = True
+                except (OSError, IndexError):  # it has ended
                     continue
-                if ours and state in _DEAD:
-                    moving = True
-                elif ours:
+                if ours and state not in _DEAD:
                     found.append(int(name))
-        return found, moving
+        return found
 
     def _look(self, name: str) -> tuple[bytes, bool]:
         status = _read(f"/proc/{name}/status")
         state = status.partition(b"\nState:")[2].split(None, 1)[0]
         if self.user:
-            return state, self.user in _users(status)
+            return state, self.user == _real_user(status)
         value = _read(f"/proc/{name}/limits").partition(_LIMIT_NAME)[2].split(None, 1)[0]
         return state, value.isdigit() and int(value) & self.mask == self.marker & self.mask
 
@@ -109,14 +106,10 @@ def send(group: Group, signum: int) -> None:
             _signal_all(signum)
         return
     seen: set[int] = set()
-    for _ in range(_SCANS):
-        found, moving = group.scan()
-        fresh = [pid for pid in found if pid not in seen]
+    while fresh := [pid for pid in group.pids() if pid not in seen]:
         for pid in fresh:
             signal_one(pid, signum)
         seen.update(fresh)
-        if not fresh and not moving:
-            return
 
 
 class _Sender:
@@ -181,17 +174,14 @@ def _kill_user(group: Group, deadline: float) -> list[int]:
 def _kill_marked(group: Group, deadline: float) -> list[int]:
     send(group, _SIGSTOP)
     pause = 0.0002
-    for _ in range(_SCANS):
-        left, moving = group.scan()
-        for pid in left:
-            signal_one(pid, _SIGKILL)
-        if not left and not moving:
-            return []
+    while left := group.pids():
         if time.monotonic() > deadline:
             return left
+        for pid in left:
+            signal_one(pid, _SIGKILL)
         time.sleep(pause)
         pause = min(pause * 2, 0.02)
-    return group.pids()
+    return []
 
 
 def users_between(low: int, high: int) -> set[int]:
@@ -204,13 +194,15 @@ def users_between(low: int, high: int) -> set[int]:
             except OSError:
                 continue
             if status.partition(b"\nState:")[2].split(None, 1)[0] not in _DEAD:
-                users.update(user for user in _users(status) if low <= user < high)
+                user = _real_user(status)
+                if low <= user < high:
+                    users.add(user)
     return users
 
 
-def _users(status: bytes) -> list[int]:
-    """Real, effective, saved and file system user id in a /proc/<pid>/status."""
-    return [int(word) for word in status.partition(b"\nUid:")[2].split(b"\n", 1)[0].split()]
+def _real_user(status: bytes) -> int:
+    """The real user id in a /proc/<pid>/status. Not the effective one: a sender has that of the processes it ends."""
+    return int(status.partition(b"\nUid:")[2].split(None, 1)[0])
 
 
 def signal_one(pid: int, signum: int) -> None:
