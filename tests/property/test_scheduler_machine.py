@@ -78,8 +78,14 @@ class World:
     def bury(self, slot: Slot[Invocation]) -> None:
         self.slots.remove(slot)
         if slot in self.running:
-            self.running.pop(slot).move(to="failed", expect={"running"})
+            self.end(slot, "failed")
         self.scheduler.gone(self.now, slot)
+
+    def end(self, slot: Slot[Invocation], how: str) -> None:
+        """The environment is through with its invocation; if it had answered, that is how it remains."""
+        invocation = self.running.pop(slot)
+        if not slot.answered:
+            invocation.move(to=how, expect={"running"})
 
     def fail_launch(self, slot: Slot[Invocation]) -> None:
         self.slots.remove(slot)
@@ -97,6 +103,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         gone_at_once=st.booleans(),
         keep_alive_s=st.sampled_from([0.0, 1.0, 5.0, inf]),
         wait_limit_s=st.sampled_from([0.0, 2.0]),
+        patience_s=st.sampled_from([0.0, 0.05, 0.05, 0.5, 9.0]),
         max_environments=st.sampled_from([None, None, 1, 4]),
         account=st.sampled_from([3, 1000]),
     )
@@ -107,6 +114,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         gone_at_once: bool,
         keep_alive_s: float,
         wait_limit_s: float,
+        patience_s: float,
         max_environments: int | None,
         account: int,
     ) -> None:
@@ -117,6 +125,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             account_concurrency=account,
             keep_alive_s=keep_alive_s,
             wait_limit_s=wait_limit_s,
+            patience_s=patience_s,
             max_environments=max_environments,
         )
         self.max_environments = max_environments or 10**9
@@ -153,6 +162,22 @@ class SchedulerMachine(RuleBasedStateMachine):
         elif invocation.where == "new":
             invocation.where = "waiting"
 
+    @rule(data=st.data(), again=st.integers(0, 2), twice=st.booleans())
+    def answers(self, data: st.DataObject, again: int, twice: bool) -> None:
+        """A runtime answers, and its caller, or others too, may be back before it is."""
+        slots = [s for s in self.world.running if not s.answered]
+        if slots:
+            slot = data.draw(st.sampled_from(slots), label="slot")
+            pool = slot.pool
+            self.world.running[slot].move(to="answered", expect={"running"})
+            starting, wanted = pool.starting, pool.wanted
+            trusted = pool.returning + pool.starting - pool.waiting
+            for _ in range(1 + twice):
+                self.scheduler.answered(self.world.now, slot)
+            self.submit(pool, again)
+            if self.scheduler.patience_s and wanted <= 0 and again <= trusted + 1:
+                assert pool.starting <= starting, "launched, though one was about to be back"
+
     @rule(data=st.data(), broken=st.booleans())
     def becomes_ready(self, data: st.DataObject, broken: bool) -> None:
         slots = [s for s in self.world.slots if s.state in {STARTING, BUSY}]
@@ -160,7 +185,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             slot = data.draw(st.sampled_from(slots), label="slot")
             slot.environment = "ready"
             if slot in self.world.running:
-                self.world.running.pop(slot).move(to="answered", expect={"running"})
+                self.world.end(slot, "answered")
             self.scheduler.ready(self.world.now, slot, broken=broken)
 
     @rule(data=st.data())
@@ -199,7 +224,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def reserve(self, function: str, limit: int | None) -> None:
         self.scheduler.reserve(function, limit)
 
-    @rule(seconds=st.sampled_from([0.0, 0.1, 0.5, 0.6, 2.0, 30.0]))
+    @rule(seconds=st.sampled_from([0.0, 0.01, 0.1, 0.5, 0.6, 2.0, 30.0]))
     def time_passes(self, seconds: float) -> None:
         """As in the shell: `advance` is called when the scheduler asked for it, and only then."""
         world, end, rounds = self.world, self.world.now + seconds, 0
@@ -242,6 +267,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         for invocation in waiting:
             overdue = world.now > invocation.submitted + self.scheduler.wait_limit_s
             assert not overdue or invocation.pool.starting, f"{invocation!r} waits too long"
+            trusting = id(invocation) in (invocation.pool.patient or ())
+            impatient = world.now > invocation.submitted + self.scheduler.patience_s
+            assert not (trusting and impatient), f"{invocation!r} is held for too long"
 
     @invariant()
     def every_due_time_is_announced(self) -> None:
@@ -249,6 +277,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             return
         for waiter in self.scheduler._deadlines.values():
             assert waiter.deadline >= self.world.wake_at
+        for waiter in self.scheduler._patience.values():
+            assert waiter.patient_until >= self.world.wake_at
         for slot in self.world.slots:
             if slot.state == READY:
                 assert slot.ready_since + self.scheduler.keep_alive_s >= self.world.wake_at

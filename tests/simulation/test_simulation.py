@@ -21,6 +21,10 @@ PLANS = {
     "a host limited by the number of environments": Plan(seed=3, invocations=30_000, max_environments=40),
     "environments that are retired at once": Plan(seed=4, invocations=20_000, keep_alive_s=0.0),
     "waiters that do not wait": Plan(seed=5, invocations=20_000, memory_mb=32_768, wait_limit_s=0.0),
+    "callers who come back at once to runtimes that dawdle": Plan(
+        seed=7, invocations=30_000, p_again=0.9, p_lingers=0.2, p_dies_returning=0.05
+    ),
+    "nobody is patient": Plan(seed=8, invocations=20_000, patience_s=0.0),
     "every event checked in full": replace(SMALL, seed=6, invocations=1_500, check_every=1),
 }
 
@@ -54,6 +58,8 @@ def test_every_kind_of_trouble_happens() -> None:
     for throttle in ("reserved", "waited in vain"):
         assert report.outcomes[f"throttled: {throttle}"], throttle
     assert report.late
+    assert report.returned
+    assert report.impatient
     assert report.evictions
     assert report.updates
     assert report.resubmitted
@@ -95,9 +101,40 @@ def break_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scheduler, "_bury", bury)
 
 
+def break_returning(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Scheduler._bury
+
+    def bury(self: Scheduler[Any], slot: Any) -> None:
+        slot.answered = False
+        real(self, slot)
+
+    monkeypatch.setattr(Scheduler, "_bury", bury)
+
+
+def break_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "_be_patient", lambda *_: None)
+
+
+def break_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "_end_patience", lambda *_: None)
+
+
+SABOTAGES = [
+    break_budget,
+    break_answers,
+    break_turns,
+    break_giving_way,
+    break_wake,
+    break_counting,
+    break_returning,
+    break_trust,
+    break_patience,
+]
+
+
 @pytest.mark.parametrize(
     "sabotage",
-    [break_budget, break_answers, break_turns, break_giving_way, break_wake, break_counting],
+    SABOTAGES,
     ids=lambda sabotage: sabotage.__name__,
 )
 def test_the_simulation_notices(sabotage: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,12 +41,16 @@ class Plan:
     max_environments: int = 500
     keep_alive_s: float = 10.0
     wait_limit_s: float = 2.0
+    patience_s: float = 0.005
     loads: tuple[float, ...] = (0.1, 0.4, 1.2, 0.05, 0.6)
     phase_s: float = 20.0
     p_burst: float = 0.0003
     p_crash: float = 0.01
     p_hangs: float = 0.004
     p_impatient: float = 0.03
+    p_again: float = 0.3  # a caller that has its answer submits again at once
+    p_lingers: float = 0.01  # a runtime that does something else between its answer and `next`
+    p_dies_returning: float = 0.003
     p_init_fails: float = 0.02
     p_launch_fails: float = 0.01
     p_start_dies: float = 0.005
@@ -70,6 +74,8 @@ class Report:
     expirations: int = 0
     warm: int = 0
     waited: int = 0
+    returned: int = 0
+    impatient: int = 0
     longest_wait_s: float = 0.0
     late: int = 0
     updates: int = 0
@@ -142,6 +148,7 @@ class World:
             account_concurrency=plan.account_concurrency,
             keep_alive_s=plan.keep_alive_s,
             wait_limit_s=plan.wait_limit_s,
+            patience_s=plan.patience_s,
             max_environments=plan.max_environments,
         )
         self.room = WatchedRoom(plan.memory_mb, plan.max_environments)
@@ -196,15 +203,19 @@ class World:
         function = self.functions[bisect(self.weights, dice.random() * self.weights[-1])]
         count = dice.randrange(10, 250) if dice.random() < plan.p_burst else 1
         for _ in range(min(count, plan.invocations - self.submitted)):
-            invocation = Invocation(self.submitted, function)
-            self.submitted += 1
-            self.open += 1
-            self.submit(invocation)
+            invocation = self.call(function)
             if dice.random() < plan.p_impatient:
                 self.after(dice.expovariate(2.0), self.hang_up, invocation)
         if self.submitted < plan.invocations:
             load = plan.loads[int(self.now / plan.phase_s) % len(plan.loads)]
             self.after(dice.expovariate(self.rate_at_full * load), self.arrive)
+
+    def call(self, function: Function) -> Invocation:
+        invocation = Invocation(self.submitted, function)
+        self.submitted += 1
+        self.open += 1
+        self.submit(invocation)
+        return invocation
 
     def submit(self, invocation: Invocation) -> None:
         function = invocation.function
@@ -213,10 +224,14 @@ class World:
         pool = invocation.pool = function.pool
         invocation.submitted = self.now
         idle = pool.idle
+        starting = pool.starting
+        coming = pool.returning + starting if self.scheduler.patience_s and pool.wanted <= 0 else 0
         self.scheduler.submit(self.now, pool, invocation)
         if invocation.where == "new":
             if idle:
                 raise self.violation(f"{invocation!r} was not started though an environment was ready", pool)
+            if pool.starting > starting and pool.waiting <= coming:
+                raise self.violation(f"launched for {invocation!r} though {coming} environments are coming", pool)
             invocation.where = "waiting"
         self._after(pool)
 
@@ -362,6 +377,8 @@ class World:
             self.timer_at = inf
             due = self.scheduler.advance(max(self.now, at))
             if due is not None:
+                if due <= self.now:
+                    raise self.violation(f"advance asks to be called again at once, at {due!r}")
                 self.timer_at = due
                 self.after(due - self.now, self.timer, due)
 
@@ -371,10 +388,34 @@ class World:
         return slot.pool
 
     def respond(self, slot: Slot[Invocation], invocation: Invocation) -> Pool[Invocation] | None:
+        """The answer; the caller may be back before the environment is, which takes a moment longer, or dies."""
         if slot.environment.invocation is invocation:
+            dice, plan = self.dice, self.plan
+            self.scheduler.answered(self.now, slot)
             self.outcome(invocation, "answered")
+            chance = dice.random()
+            gap = dice.uniform(0.0, 0.5) if chance < plan.p_lingers else 1e-4 * dice.lognormvariate(0.0, 1.0)
+            self.after(gap, self.die if chance > 1 - plan.p_dies_returning else self.returned, slot, invocation)
+            if dice.random() < plan.p_again and self.submitted < plan.invocations:
+                again = self.call(invocation.function)
+                self.after(plan.patience_s + 1e-9, self.has_been_patient, again)
+        return slot.pool
+
+    def returned(self, slot: Slot[Invocation], invocation: Invocation) -> Pool[Invocation] | None:
+        if slot.environment.invocation is invocation:
+            self.report.returned += 1
             self._back(slot, False)
         return slot.pool
+
+    def has_been_patient(self, invocation: Invocation) -> None:
+        """Who still waits now trusts nobody any more: one environment each is starting, or there is no room for it."""
+        pool = invocation.pool
+        assert pool is not None
+        if invocation.where == "waiting" and invocation.submitted + self.plan.patience_s < self.now:
+            self.report.impatient += 1
+            wants = pool.ring is not None or pool.granted
+            if not pool.starting and not wants:
+                raise self.violation(f"{invocation!r} is held for longer than {self.plan.patience_s} s", pool)
 
     def crash(self, slot: Slot[Invocation], invocation: Invocation) -> Pool[Invocation] | None:
         """The runtime exits: mostly the sandbox is reset and comes back, sometimes it is lost as a whole."""
@@ -402,7 +443,7 @@ class World:
             self.die(slot)
         return slot.pool
 
-    def die(self, slot: Slot[Invocation]) -> Pool[Invocation] | None:
+    def die(self, slot: Slot[Invocation], _: Invocation | None = None) -> Pool[Invocation] | None:
         """The environment is gone. Told once, in whatever state it is: other events of it come too late."""
         environment: Environment = slot.environment
         if environment.alive:
@@ -471,11 +512,11 @@ class World:
         self.report.full_checks += 1
         self.scheduler.check()
         stats = self.scheduler.stats()
-        killing = sum(
-            slot.environment.invocation is not None and slot.environment.invocation.where == "timed out"
+        answered = sum(
+            slot.environment.invocation is not None and slot.environment.invocation.where != "running"
             for slot in self.scheduler._slots
-        )
-        if stats.waiting + stats.busy - killing != self.open:
+        )  # they return, or are being killed
+        if stats.waiting + stats.busy - answered != self.open:
             raise self.violation(f"{self.open} invocations have no outcome, but the scheduler knows of {stats}")
 
     def finish(self) -> None:
