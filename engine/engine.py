@@ -32,7 +32,14 @@ from engine.dispatch.deployment import Deployment
 from engine.dispatch.dispatcher import Dispatcher
 from engine.dispatch.routes import Route
 from engine.dispatch.runtimes import Runtimes
-from engine.errors import AwsError, ConfigurationError, EngineClosedError, LambentError, ServiceException
+from engine.errors import (
+    AwsError,
+    ConfigurationError,
+    DataDirectoryError,
+    EngineClosedError,
+    LambentError,
+    ServiceException,
+)
 from engine.function import Function
 from engine.hot_reload import Watched
 from engine.invoke.frontend import Frontend
@@ -176,7 +183,12 @@ class Engine:
             path.chmod(0o711)
             return path
         path = self._data_dir.absolute()
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataDirectoryError(
+                f"the data directory {path} cannot be made: {error.strerror}; choose another place"
+            ) from error
         return path
 
     async def _stop_environments(self) -> None:

@@ -196,15 +196,13 @@ class Environment(EnvironmentCore):
         self._owner.run(self._launch)
 
     def kill(self) -> None:
-        """Stop listening to the old process at once, then end its tree."""
+        """End the process tree; its connections stay until then, as a runtime that loses them would say so in the log."""
         self._disarm()
-        self.server.reset()
         self._owner.run(self._kill)
 
     def close(self) -> None:
         """Destroy the sandbox."""
         self._disarm()
-        self.server.reset()
         self._owner.run(self._close)
 
     def available(self, *, broken: bool) -> None:
@@ -272,7 +270,7 @@ class Environment(EnvironmentCore):
                     await sandbox.kill()
                 except SandboxError as error:
                     reason = str(error)
-            self.server.reset()  # once more, for what connected while it was dying
+            self.server.reset()
             self._end_output()
             self._process = None
         if self.phase is Phase.CLOSING:
@@ -285,12 +283,12 @@ class Environment(EnvironmentCore):
     async def _close(self) -> None:
         async with self._order:
             self._generation += 1
-            await self.server.close()
             if self._sandbox is not None:
                 try:
                     await self._sandbox.close()
                 except SandboxError as error:
                     self._note(f"sandbox not closed cleanly: {error}")
+            await self.server.close()
             self._end_output()
             self._process = self._sandbox = None
         self.closed(now())

@@ -11,13 +11,13 @@ import pytest
 
 from engine import Engine
 from engine.errors import (
+    DataDirectoryError,
     InvalidRequestContentException,
     RequestTooLargeException,
     ResourceNotFoundException,
     TooManyRequestsException,
 )
 from tests.support.functions import ECHO, bootstrap, python_function
-
 
 pytest_plugins = ("tests.support.sandbox_fixtures",)
 
@@ -439,3 +439,22 @@ async def test_a_runtime_that_answers_and_does_not_come_back_is_not_waited_for(e
     assert second.json() == "go on"
     assert first.environment_id != second.environment_id
     assert {entry["phase"] for entry in engine.dispatcher.listing()} >= {"RESPONDED"}
+
+
+async def test_an_ending_environment_says_nothing_in_the_log(engine, tmp_path):
+    code = python_function(tmp_path / "f", "def handler(event, context):\n    return 1\n")
+    function = await engine.create_function("f", code=code, runtime="python3.11", handler="app.handler")
+    await function.invoke()
+    log = engine.log("f")
+    await function.delete()
+    with anyio.fail_after(10):
+        while engine.dispatcher.environments:
+            await anyio.sleep(0.01)
+    assert "Traceback" not in "\n".join(record.message for record in log.records())
+
+
+async def test_a_data_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataDirectoryError, match="file/data cannot be made: Not a directory"):
+        async with Engine(data_dir=tmp_path / "file" / "data"):
+            pass
