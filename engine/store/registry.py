@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 import os
-import sqlite3
 from bisect import bisect_right, insort
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -27,14 +27,13 @@ from msgspec import Struct
 
 from engine.clock import Clock
 from engine.errors import (
-    DataDirectoryError,
     InvalidParameterValueException,
     PreconditionFailedException,
     ResourceConflictException,
 )
 from engine.model.function import LATEST, FunctionVersion
 from engine.model.limits import ACCOUNT_CONCURRENCY, MAX_UNZIPPED, TIMEOUT_S_MAX, UNRESERVED_FLOOR
-from engine.store import rules, shapes
+from engine.store import rows, rules, shapes
 from engine.store.code import CodeStore, Package
 from engine.store.constraints import check
 from engine.store.database import Database
@@ -46,6 +45,7 @@ from engine.store.requests import (
     UpdateFunctionConfigurationRequest,
 )
 from engine.store.settle import settle
+from engine.store.usage import PackageUsage, digest_of
 
 MAX_PAGE: Final = 50
 """Functions in one page of ListFunctions, whatever was asked for (facts §9.2)."""
@@ -129,9 +129,7 @@ class FunctionRegistry:
         self._sorted: list[str] = []
         self._subscribers: list[Callable[[FunctionChange], None]] = []
         self._busy: dict[str, tuple[anyio.Lock, int]] = {}
-        self._uses: Counter[str] = Counter()
-        self._pins: Counter[str] = Counter()
-        self._unused: dict[str, float] = {}
+        self._usage = PackageUsage()
         self._opened = False
 
     async def open(self) -> None:
@@ -144,10 +142,10 @@ class FunctionRegistry:
         try:
             await self._database.open()
             there = await self._code.open()
-            rows = await self._database.read(_load)
-            for name, body, tags, reserved in rows:
-                self._adopt(name, body, tags, reserved, there)
-            await self._code.keep_only(self._uses)
+            found = await self._database.read(rows.load)
+            for row in found:
+                self._adopt(row, there)
+            await self._code.keep_only(self._usage.named())
         except BaseException:
             await self.close()
             raise
@@ -250,7 +248,7 @@ class FunctionRegistry:
 
     def code_root(self, function: FunctionVersion) -> str:
         """The folder with the function's code: its live folder, or its unpacked package (read-only, please)."""
-        return function.source_dir or os.fspath(self._code.tree(_digest(function)))
+        return function.source_dir or os.fspath(self._code.tree(digest_of(function)))
 
     def package_path(self, function: FunctionVersion) -> Path:
         """The zip file of a function that has one.
@@ -262,7 +260,7 @@ class FunctionRegistry:
             raise ResourceConflictException(
                 f"{function.arn} is deployed from the folder {function.source_dir}: no package"
             )
-        return self._code.package(_digest(function))
+        return self._code.package(digest_of(function))
 
     def stored_package(self, digest: str) -> Path:
         """Where the zip file with this SHA-256 (hex) is, if it is."""
@@ -272,19 +270,13 @@ class FunctionRegistry:
 
     def pin(self, function: FunctionVersion) -> None:
         """Keep the function's package on disk although an update or delete may drop it: an environment uses it."""
-        if function.source_dir is None:
-            self._pins[_digest(function)] += 1
+        self._usage.pin(digest_of(function))
 
     async def unpin(self, function: FunctionVersion) -> None:
         """End one :meth:`pin`; removes the package when nobody names or pins it any more."""
-        if function.source_dir is not None:
-            return
-        digest = _digest(function)
-        self._pins[digest] -= 1
-        if self._pins[digest] <= 0:
-            del self._pins[digest]
-            if digest in self._unused:
-                await self._drop([digest])
+        digest = digest_of(function)
+        if self._usage.unpin(digest):
+            await self._drop([digest])
 
     # Changes.
 
@@ -433,95 +425,69 @@ class FunctionRegistry:
 
     async def collect(self) -> None:
         """Remove packages that no function names and no environment pins, now."""
-        await self._drop([digest for digest in self._unused if not self._pins[digest]])
+        await self._drop(self._usage.idle(math.inf))
 
     # Inside.
 
-    def _adopt(self, name: str, body: str, tags: str, reserved: int | None, there: set[str]) -> None:
-        try:
-            function = msgspec.json.decode(body, type=FunctionVersion)
-            read_tags = msgspec.json.decode(tags, type=dict[str, str])
-        except msgspec.MsgspecError as error:
-            raise DataDirectoryError(
-                f"the function {name!r} in {self._database.path} cannot be read: {error}; "
-                "restore the file from a backup, or delete that row from the tables functions and versions"
-            ) from error
-        if function.source_dir is None and _digest(function) not in there:
+    def _adopt(self, row: rows.Row, there: set[str]) -> None:
+        function, tags = rows.read(row)
+        digest = digest_of(function)
+        if digest and digest not in there:
             log.error("the code package of %s is missing from %s; update its code", function.arn, self._code.root)
             function = msgspec.structs.replace(
                 function,
                 state="Failed",
-                state_reason=f"The code package {_digest(function)} is missing from the data directory. "
-                "Update the function's code.",
+                state_reason=f"The code package {digest} is missing from the data directory: update the code.",
                 state_reason_code="InternalError",
             )
-        self._put(name, _Record(function, read_tags, reserved))
+        self._put(function.name, _Record(function, tags, row[3]))
 
     def _put(self, name: str, record: _Record) -> None:
         self._records[name] = record
         insort(self._sorted, name)
-        self._use(record.latest)
-
-    def _use(self, function: FunctionVersion) -> None:
-        if function.source_dir is None:
-            digest = _digest(function)
-            self._uses[digest] += 1
-            self._unused.pop(digest, None)
-
-    def _release(self, function: FunctionVersion) -> None:
-        if function.source_dir is None:
-            digest = _digest(function)
-            self._uses[digest] -= 1
-            if self._uses[digest] <= 0:
-                del self._uses[digest]
-                self._unused[digest] = self._clock.now()
+        self._usage.name(digest_of(record.latest))
 
     # The commits, each run by `settle`: disk first, then memory, then the subscribers.
 
     async def _add(self, function: FunctionVersion, tags: dict[str, str]) -> None:
-        await self._database.write(lambda db: _insert(db, function, tags))
+        await self._database.write(lambda db: rows.insert(db, function, tags))
         self._put(function.name, _Record(function, tags, None))
         self._tell(FunctionChange(function.name, None, function))
 
     async def _replace(self, old: FunctionVersion, new: FunctionVersion) -> None:
-        await self._database.write(lambda db: _update(db, new))
+        await self._database.write(lambda db: rows.update(db, new))
         record = self._records[new.name]
         record.latest = new
-        self._use(new)
-        self._release(old)
+        self._usage.name(digest_of(new))
+        self._usage.unname(digest_of(old), self._clock.now())
         self._tell(FunctionChange(new.name, old, new, record.reserved))
         await self._collect()
 
     async def _take_out(self, name: str, record: _Record) -> None:
-        await self._database.write(lambda db: db.execute("DELETE FROM functions WHERE name = ?", (name,)))
+        await self._database.write(lambda db: rows.delete(db, name))
         del self._records[name]
         self._sorted.remove(name)
-        self._release(record.latest)
+        self._usage.unname(digest_of(record.latest), self._clock.now())
         self._tell(FunctionChange(name, record.latest, None))
         await self._collect()
 
     async def _set_tags(self, name: str, record: _Record, tags: dict[str, str]) -> None:
-        body = msgspec.json.encode(tags).decode()
-        await self._database.write(lambda db: db.execute("UPDATE functions SET tags = ? WHERE name = ?", (body, name)))
+        await self._database.write(lambda db: rows.set_tags(db, name, tags))
         record.tags = tags
 
     async def _set_reserved(self, name: str, record: _Record, limit: int | None) -> None:
-        await self._database.write(
-            lambda db: db.execute("UPDATE functions SET reserved = ? WHERE name = ?", (limit, name))
-        )
+        await self._database.write(lambda db: rows.set_reserved(db, name, limit))
         record.reserved = limit
         self._tell(FunctionChange(name, record.latest, record.latest, limit))
 
     async def _collect(self) -> None:
-        """What has been out of use for so long that nothing can run it; see :data:`GRACE_S`."""
-        if self._unused:
-            before = self._clock.now() - GRACE_S
-            await self._drop([d for d, since in self._unused.items() if since <= before and not self._pins[d]])
+        """What has been idle for so long that nothing can run it; see :data:`GRACE_S`."""
+        await self._drop(self._usage.idle(self._clock.now() - GRACE_S))
 
     async def _drop(self, digests: Iterable[str]) -> None:
         for digest in digests:
-            if self._unused.pop(digest, None) is not None:
-                await self._code.remove(digest, lambda: digest in self._uses or self._pins[digest] > 0)  # noqa: B023  awaited here
+            self._usage.forget(digest)
+            await self._code.remove(digest, partial(self._usage.needed, digest))
 
     @asynccontextmanager
     async def _package(
@@ -534,15 +500,15 @@ class FunctionRegistry:
         code = request.code if isinstance(request, CreateFunctionRequest) else request
         assert code is not None
         zipped = rules.zip_of(code)
-        digest, ours = "", False
+        stray = ""
         try:
             async with self._code.hold(zipped) as package:
-                digest, ours = package.digest, package.digest not in self._unused
+                if not self._usage.known(package.digest):
+                    stray = package.digest
                 yield package
         finally:
-            if ours and digest not in self._uses and not self._pins[digest]:
-                self._unused[digest] = self._clock.now()
-                await settle(self._drop([digest]))
+            if stray and not self._usage.known(stray):
+                await settle(self._drop([stray]))
 
     @asynccontextmanager
     async def _changing(self, name: str) -> AsyncIterator[None]:
@@ -593,30 +559,6 @@ class FunctionRegistry:
             except Exception:
                 # The change is on the disk; one listener's bug must not hide it from the others or from the caller.
                 log.exception("a subscriber failed on the change of %s", change.name)
-
-
-def _load(db: sqlite3.Connection) -> list[tuple[str, str, str, int | None]]:
-    return db.execute(
-        "SELECT name, body, tags, reserved FROM functions JOIN versions USING (name) WHERE version = ? ORDER BY name",
-        (LATEST,),
-    ).fetchall()
-
-
-def _insert(db: sqlite3.Connection, function: FunctionVersion, tags: dict[str, str]) -> None:
-    db.execute("INSERT INTO functions (name, tags) VALUES (?, ?)", (function.name, msgspec.json.encode(tags).decode()))
-    db.execute("INSERT INTO versions (name, version, body) VALUES (?, ?, ?)", (function.name, LATEST, _body(function)))
-
-
-def _update(db: sqlite3.Connection, function: FunctionVersion) -> None:
-    db.execute("UPDATE versions SET body = ? WHERE name = ? AND version = ?", (_body(function), function.name, LATEST))
-
-
-def _body(function: FunctionVersion) -> str:
-    return msgspec.json.encode(function).decode()
-
-
-def _digest(function: FunctionVersion) -> str:
-    return base64.b64decode(function.code_sha256).hex()
 
 
 def _with_code(function: FunctionVersion, package: Package | None, **others: object) -> FunctionVersion:
