@@ -109,20 +109,27 @@ class ProcessProvider:
             inherit = [self._directory.lock]
             if self._shared_user_because is None:
                 await asyncio.to_thread(self._check_passage)
-                self._users = await asyncio.to_thread(users.claim, self._first_user)
+                self._users = await asyncio.to_thread(self._claim_users, self._directory)
                 inherit.append(self._users.lock)
             self.marker = (random.getrandbits(36) | 1 << 36) << tree.MARKER_SANDBOX_BITS
-            earlier = await asyncio.to_thread(self._directory.exchange_marker, self.marker)
+            earlier = await asyncio.to_thread(self._directory.recall, "marker")
             leftovers = await asyncio.to_thread(self._directory.leftovers)
             self._spawner = SpawnerClient(
                 on_exit=self._process_ended, on_death=self._spawner_died, inherit=tuple(inherit)
             )
             await self._spawner.start()
             await self._sweep(earlier, [os.fsencode(folder) for folder in leftovers])
+            await asyncio.to_thread(self._directory.note, "marker", self.marker)
             await self._make_spares()
         except BaseException:
             await self._end()
             raise
+
+    def _claim_users(self, directory: RunDirectory) -> users.UserBlock:
+        """The block of the engine before us if we can have it, to end what it left; whoever has it now has done so."""
+        block = users.claim(self._first_user, prefer=directory.recall("users"))
+        directory.note("users", block.base)
+        return block
 
     def _check_passage(self) -> None:
         closed = barrier(self.tmp_root)

@@ -4,7 +4,7 @@
 
     RUNTIME_DIR/           0711: sandboxes pass through, but list nothing
         lock               held by the engine and by its spawner; free when both have ended
-        marker             the marker of the engine's processes, where they are not told apart by user
+        users, marker      the engine's block of user ids, or the marker of its processes: to find what it left
         tmp/NUMBER/        0700, the sandbox's own
 """
 
@@ -64,17 +64,18 @@ class RunDirectory:
         """Folders of sandboxes that an earlier engine left. Blocking."""
         return sorted(self.tmp.iterdir())
 
-    def exchange_marker(self, marker: int) -> int:
-        """Note this engine's marker and return the earlier one's, 0 if there was none. Blocking."""
-        file = self.path / "marker"
+    def recall(self, name: str) -> int:
+        """The number that an earlier engine noted under `name`, 0 if there is none. Blocking."""
         try:
-            earlier = int(file.read_text())
+            return int((self.path / name).read_text())
         except (OSError, ValueError):
-            earlier = 0
-        fresh = file.with_name("marker.new")
-        fresh.write_text(f"{marker}\n")
-        fresh.replace(file)
-        return earlier
+            return 0
+
+    def note(self, name: str, number: int) -> None:
+        """Note a number for the next engine. Blocking."""
+        fresh = self.path / f"{name}.new"
+        fresh.write_text(f"{number}\n")
+        fresh.replace(self.path / name)
 
     def release(self) -> None:
         """Give up the claim (the spawner may hold it a little longer)."""

@@ -147,7 +147,7 @@ class SpawnerClient:
             self._later = asyncio.get_running_loop().call_later(_REPLENISH_SECONDS, self._order_blanks)
 
     async def work(self, kind: int, strings: Sequence[bytes]) -> None:
-        """Have a blank do some work.
+        """Have a blank do some work that may be begun twice: another takes over when one is killed over it.
 
         Raises:
             Answer: it failed.
@@ -163,13 +163,12 @@ class SpawnerClient:
             finally:
                 blank.close_pidfd()
                 self.replenish()
-            if not answer:
-                raise SpawnerGoneError(f"process {blank.pid} of the spawner ended in the middle of its work")
-            check(answer)
-            return
-        raise SandboxError(
-            f"{TRIES} processes of the spawner ended before they could be given work; its stderr says why"
-        )
+            if answer:
+                check(answer)
+                return
+            if not self.running:
+                raise SpawnerGoneError(f"the spawner and its process {blank.pid} ended in the middle of their work")
+        raise SandboxError(f"{TRIES} processes of the spawner ended over one piece of work; its stderr may say why")
 
     async def open_sandbox(self, number: int, group: bytes, folder: bytes, user: bytes) -> None:
         """Make a sandbox's folder and have the sandbox ended when the engine is gone.

@@ -87,14 +87,14 @@ def why_not() -> str | None:
     return None
 
 
-def claim(first: int = FIRST_ID) -> UserBlock:
-    """Claim a block that no other engine on this machine has. Blocking.
+def claim(first: int = FIRST_ID, prefer: int = 0) -> UserBlock:
+    """Claim a block that no other engine on this machine has, the one from `prefer` if possible. Blocking.
 
     Raises:
         SandboxError: none is free, or no safe place for the locks.
     """
     directory = _lock_directory()
-    for base in _bases(first):
+    for base in sorted(_bases(first), key=lambda base: base != prefer):
         descriptor = os.open(directory / f"uids-{base}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -224,7 +225,8 @@ async def test_dead_blanks_are_replaced(provider: ProcessProvider) -> None:
     sandbox = await provider.acquire("one", LIMITS)
     for _ in range(3):
         for blank in list(provider._spawner._blanks):
-            os.kill(blank.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # the news of the last round's may be on the way
+                os.kill(blank.pid, signal.SIGKILL)
         how, _ = await (await shell(sandbox, "exit 8")).all()
         assert how in {Exit(8), Exit(None, signal.SIGKILL)}
     await sandbox.kill()
@@ -340,9 +342,9 @@ def test_a_killed_engine_leaves_nothing(open_folder: Path, user_mode: str) -> No
 def test_what_a_killed_engine_and_spawner_left_is_removed_at_the_next_start(open_folder: Path, user_mode: str) -> None:
     with leak_check():
         program, said = start_engine(open_folder / "run", user_mode)
-        os.kill(said["spawner"], signal.SIGSTOP)  # it must not clean up in between
-        program.kill()
+        program.send_signal(signal.SIGSTOP)  # neither may notice that the other is gone
         os.kill(said["spawner"], signal.SIGKILL)
+        program.kill()
         program.wait()
         program.stdout.close()
         eventually(lambda: gone(said["spawner"]), "the spawner gone")
@@ -353,7 +355,8 @@ def test_what_a_killed_engine_and_spawner_left_is_removed_at_the_next_start(open
         async def next_engine() -> None:
             provider = ProcessProvider(open_folder / "run")
             await provider.start()
-            assert all(gone(pid) for pid in said["pids"])
+            # At once, unless another engine on this machine has claimed the user ids just now: then it ends them.
+            await asyncio.to_thread(eventually, lambda: all(gone(pid) for pid in daemons), "the daemons gone")
             assert len(list((open_folder / "run" / "tmp").iterdir())) == len(provider._spares)
             await provider.stop()
 

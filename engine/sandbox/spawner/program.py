@@ -40,7 +40,9 @@ class Spawner:
         os.set_blocking(self.wake, False)
         os.set_blocking(wake_write, False)
         signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # It ends when the engine does, not before: a service manager's SIGTERM goes to all; the engine drains first.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self.engine_pidfd = -1
 
