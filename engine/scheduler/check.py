@@ -63,7 +63,7 @@ def check_step(scheduler: Scheduler[Any], pool: Pool[Any]) -> None:
         and (pool.ring is None) == (wanted <= pool.granted)
         and (pool.top is None) == (pool.idle == 0)
         and (pool.top is None or not pool.waiters)
-        and pool.busy + pool.waiting <= pool.limit.in_flight
+        and pool.busy - pool.returning + pool.waiting <= pool.limit.in_flight
         and pool.contending == (pool.held > 0 or pool.waiting > 0)
     ):
         _fail(scheduler, "the pool's counters", pool)
@@ -211,7 +211,7 @@ class _Checker:
             self.true("the end of patience is watched", due <= queue[0].patient_until, queue[0].pool)
 
     def concurrency(self) -> None:
-        """Each accepted invocation, waiting or running, counts under the one limit of its function."""
+        """Each accepted invocation, until it is answered, counts under the one limit of its function."""
         concurrency = self.scheduler._concurrency
         expected: Counter[Limit] = Counter()
         reserved = 0

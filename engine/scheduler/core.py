@@ -84,7 +84,7 @@ class Scheduler(Generic[I]):
         keep_alive_s: float = 600.0,
         wait_limit_s: float = 2.0,
         max_environments: int | None = None,
-        patience_s: float = 0.005,
+        patience_s: float = 0.02,
     ) -> None:
         """Make a scheduler for one host.
 
@@ -175,7 +175,9 @@ class Scheduler(Generic[I]):
         if slot.state != BUSY:
             raise IllegalTransition(f"answered for {slot!r}: only a BUSY environment has something to answer")
         slot.answered = True
-        slot.pool.returning += 1
+        pool = slot.pool
+        pool.returning += 1
+        pool.limit.in_flight -= 1  # its caller may come again at once, and must not find the limit reached by itself
 
     def ready(self, now: float, slot: Slot[I], broken: bool = False) -> None:
         """An environment finished its init, or its invocation is over and it is back: idle, or on to the next waiter.
@@ -190,11 +192,12 @@ class Scheduler(Generic[I]):
         """
         pool = slot.pool
         if slot.state == BUSY:
-            pool.limit.in_flight -= 1
             pool.busy -= 1
             if slot.answered:
                 slot.answered = False
                 pool.returning -= 1
+            else:
+                pool.limit.in_flight -= 1
         else:
             self._started(now, slot)
         if broken or pool.waiters or pool.closed:
@@ -575,11 +578,12 @@ class Scheduler(Generic[I]):
             unlink(slot)
         elif state == BUSY:
             pool.busy -= 1
-            pool.limit.in_flight -= 1
             if slot.answered:
                 slot.answered = False
                 pool.returning -= 1
                 self._trust(pool)
+            else:
+                pool.limit.in_flight -= 1
         elif state == STARTING:
             pool.starting -= 1
         elif state != RETIRING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from engine.scheduler import Scheduler, Slot
 from tests.unit.scheduler_host import Host
 
 ACCOUNT = "ConcurrentInvocationLimitExceeded"
@@ -114,3 +115,44 @@ def test_a_reservation_may_come_before_and_outlive_its_function() -> None:
     host.busy(0.0, pool)
     host.scheduler.submit(0.1, pool, "two")
     assert host.told() == [("refuse", "two", RESERVED)]
+
+
+def test_the_caller_who_was_answered_may_come_again_under_a_reservation_of_one():
+    effects = _Effects()
+    scheduler: Scheduler[str] = Scheduler(effects, memory_mb=1_000, patience_s=1.0)
+    scheduler.reserve("f", 1)
+    pool = scheduler.open_pool("f", 128)
+    scheduler.submit(0.0, pool, "first")
+    scheduler.ready(0.1, effects.launched[0])
+    scheduler.submit(0.2, pool, "too many")
+    assert effects.refused == ["too many"]
+    scheduler.answered(0.3, effects.launched[0])
+    scheduler.submit(0.3, pool, "again")
+    scheduler.check()
+    assert effects.refused == ["too many"]
+    scheduler.ready(0.4, effects.launched[0])
+    assert effects.started == ["first", "again"]
+    assert len(effects.launched) == 1
+    scheduler.check()
+
+
+class _Effects:
+    """Writes down; nothing more."""
+
+    def __init__(self) -> None:
+        self.launched: list[Slot[str]] = []
+        self.started: list[str] = []
+        self.refused: list[str] = []
+
+    def start(self, slot: Slot[str], invocation: str, /) -> None:
+        self.started.append(invocation)
+
+    def launch(self, slot: Slot[str], /) -> None:
+        self.launched.append(slot)
+
+    def retire(self, slot: Slot[str], reason: str, /) -> None: ...
+
+    def refuse(self, invocation: str, reason: str, /) -> None:
+        self.refused.append(invocation)
+
+    def wake(self, at: float, /) -> None: ...
