@@ -196,7 +196,7 @@ class Environment(EnvironmentCore):
         self._owner.run(self._launch)
 
     def kill(self) -> None:
-        """End the process tree; its connections stay until then, as a runtime that loses them would say so in the log."""
+        """End the process tree; connections stay until then, as a runtime that loses them would say so in the log."""
         self._disarm()
         self._owner.run(self._kill)
 

@@ -165,9 +165,7 @@ def test_after_sigkill_no_process_is_left_and_the_functions_are_there_again(serv
     server = serve()
     server.create("sleeper", bootstrap(tmp_path / "f", SLEEPER))
     server.create("other", bootstrap(tmp_path / "g", SLEEPER))
-    server.client.tag_resource(
-        Resource="arn:aws:lambda:us-east-1:000000000000:function:other", Tags={"kept": "yes"}
-    )
+    server.client.tag_resource(Resource="arn:aws:lambda:us-east-1:000000000000:function:other", Tags={"kept": "yes"})
     server.invoke("sleeper", b"0")
     server.invoke("other", b"0")
     processes = server.tree()
@@ -222,7 +220,7 @@ def test_a_port_in_use_is_refused_in_one_sentence(serve, data):
     first = serve()
     port = first.url.rsplit(":", 1)[1]
     with tempfile.TemporaryDirectory() as other:
-        os.chmod(other, 0o755)
+        Path(other).chmod(0o755)
         ended = subprocess.run(
             [sys.executable, "-m", "engine", "serve", "--port", port, "--data-dir", other],
             capture_output=True,

@@ -23,7 +23,9 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_importing_the_package_loads_neither_a_web_server_nor_the_engine():
-    program = "import sys, engine; print([m for m in ('aiohttp', 'uvloop', 'psutil', 'engine.engine') if m in sys.modules])"
+    program = (
+        "import sys, engine; print([m for m in ('aiohttp', 'uvloop', 'psutil', 'engine.engine') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
