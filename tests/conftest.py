@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import uvloop
 from blockbuster import BlockBuster, blockbuster_ctx
+
+# A suite started in the background of a script inherits "ignore" for Ctrl-C, and would pass it on to every process that
+# it starts: the tests of Ctrl-C need the usual state of affairs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(
