@@ -77,7 +77,7 @@ class ProcessProvider:
             "memory: a function may take more than its MemorySize; nothing stops it",
             "cpu: a function may use every core, whatever its MemorySize",
             "disk: the size of a function's /tmp is not limited",
-            "files: a function can read every file of this host that all users may read, and write where all may",
+            "files: a function can read what all users of this host may read; what it leaves where all may write stays",
             "network: functions share the host's network, its loopback services and each other's Runtime API addresses",
         ]
         if self._shared_user_because is not None:
@@ -314,7 +314,7 @@ class ProcessProvider:
         entries, self._processes = self._processes, {}
         for process, sandbox in entries.values():
             process.signal(signal.SIGKILL)
-            sandbox.process_ended(process, Exit(None, signal.SIGKILL), None)
+            sandbox.process_ended(process, Exit(None, int(signal.SIGKILL)), None)
 
 
 #: The type checker compares with the contract here.

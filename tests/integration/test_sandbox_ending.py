@@ -348,6 +348,7 @@ def test_what_a_killed_engine_and_spawner_left_is_removed_at_the_next_start(open
         program.wait()
         program.stdout.close()
         eventually(lambda: gone(said["spawner"]), "the spawner gone")
+        eventually(lambda: all(gone(pid) for pid in said["pids"][0::2]), "its own children dead with it")
         daemons = said["pids"][1::2]
         assert not any(gone(pid) for pid in daemons), "there is nothing to find"
         assert list((open_folder / "run" / "tmp").iterdir())

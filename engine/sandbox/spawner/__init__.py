@@ -21,10 +21,13 @@ blank changes user, sets its limits and calls execve. Its socket is close-on-exe
 succeeded, bytes are the errno and what is known about the cause. Killing a tree and removing a /tmp are orders to a
 blank too, so that they run beside each other and the spawner's loop never waits for a disk or for a dying process.
 
-Measured (2 cores, a C program that writes one byte; median of several hundred, from the request to that byte):
-posix_spawn from a small Python 0.80 ms, but it can set neither the parent-death signal nor (before 3.14, with vfork)
-the user; fork and exec on request 1.47 ms, plus the way through the spawner, 0.1 ms; a blank 1.1 to 1.25 ms; a blank
-written in C 0.9 ms. The blank takes the fork off the critical path, and a third process out of the conversation.
+Measured (2 shared virtual cores, Python 3.11, a C program that writes one byte; medians of 250, from the call of
+`Sandbox.spawn` with 30 variables, limits and a user of its own to that byte in the engine's event loop): 1.6 ms one
+after the other, 2.2 ms when the processors had slept for 15 ms in between; the same with a fork on request instead of
+a blank 5.2 ms. Bare figures beside it, after the same sleep: exec in a child that a C program forked ahead 1.1 ms, in
+one that a small Python forked ahead 1.5 ms (the difference is the kernel giving back Python's memory), posix_spawn
+from a small Python 1.1 ms, fork and exec from it 2.2 ms. posix_spawn can set neither the user nor the parent-death
+signal; from inside a blank, which can set the user first, it was not faster than exec.
 
 Life and death. The spawner is a *child subreaper*: what a function daemonises becomes its child and is reaped here.
 Each process carries ``PR_SET_PDEATHSIG``, so it does not outlive the spawner. The spawner sees the engine's end as end

@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import stat
+import sys
 
 from . import remove, system, tree, wire
 
@@ -99,7 +100,7 @@ def _receive(sock: socket) -> tuple[int, bytes] | None:
         data += sock.recv(wire.ORDER.size - len(data)) or _cut_off()
     length, kind = wire.ORDER.unpack_from(data)
     if length == wire.IN_FILE:
-        return kind, _read_file(int.from_bytes(ancillary[0][2][:4], "little"))
+        return kind, _read_file(int.from_bytes(ancillary[0][2][:4], sys.byteorder))
     payload = data[wire.ORDER.size :]
     while len(payload) < length:
         payload += sock.recv(length - len(payload)) or _cut_off()
