@@ -40,6 +40,7 @@ def command(config: str | None, hot_reload: bool | None, **flags: Any) -> int:
     from engine.cli.loop import run
 
     settings = load(flags, config=config)
+    _open_many_files()
     try:
         Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -96,6 +97,16 @@ async def _serve(settings: Settings, hot_reload: bool | None) -> int:
         warn(f"stopped with {left} invocations still running: they were ended after {settings.drain_s:g} s")
         return 1
     return 0
+
+
+def _open_many_files() -> None:
+    """An environment takes three descriptors and a client one: use what the system permits, not its modest default."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loopback(host: str) -> bool:
