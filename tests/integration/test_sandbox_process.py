@@ -190,7 +190,8 @@ async def test_limits_signals_and_session_are_as_in_lambda(provider: ProcessProv
     status = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
     assert status["NoNewPrivs"] == "1"
     assert int(status["SigBlk"], 16) == 0
-    assert int(status["SigIgn"], 16) == 0
+    # The C library keeps signals 32 and 33 for itself: what a distant ancestor ignored there cannot be undone.
+    assert int(status["SigIgn"], 16) & ~(0b11 << 31) == 0
     assert "\n0022\n" in text
     session, shell_pid = text.split("session ")[1].split()
     assert session == shell_pid
