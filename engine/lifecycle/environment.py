@@ -228,7 +228,7 @@ class Environment(EnvironmentCore):
                 if sandbox is None:
                     sandbox = self._sandbox = await self._provider.acquire(self.id, self.deployment.limits)
                     await self.server.listen(sandbox.listener)
-            except SandboxError as error:
+            except (SandboxError, OSError) as error:  # OSError: no descriptor left to listen with
                 if self.phase is Phase.INIT:
                     self.unavailable(now(), str(error))
                 return

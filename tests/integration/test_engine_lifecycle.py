@@ -15,6 +15,7 @@ from engine.errors import (
     InvalidRequestContentException,
     RequestTooLargeException,
     ResourceNotFoundException,
+    ServiceException,
     TooManyRequestsException,
 )
 from tests.support.functions import ECHO, bootstrap, python_function
@@ -458,3 +459,17 @@ async def test_a_data_directory_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(DataDirectoryError, match="file/data cannot be made: Not a directory"):
         async with Engine(data_dir=tmp_path / "file" / "data"):
             pass
+
+
+async def test_a_host_that_cannot_make_an_environment_fails_the_invocation_and_recovers(engine, tmp_path, monkeypatch):
+    function = await engine.create_function("f", code=bootstrap(tmp_path / "f"))
+    acquire = engine.provider.acquire
+
+    async def refuse(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(engine.provider, "acquire", refuse)
+    with pytest.raises(ServiceException, match=r"could not be created: .*Too many open files"):
+        await function.invoke(1)
+    monkeypatch.setattr(engine.provider, "acquire", acquire)
+    assert (await function.invoke(2)).json() == 2
