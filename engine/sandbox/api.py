@@ -49,10 +49,15 @@ class ProcessSpec(Struct, frozen=True, kw_only=True):
 
 
 class Exit(Struct, frozen=True):
-    """How a process ended: an exit code, or a signal number, never both."""
+    """How a process ended: an exit code, or a signal number, never both.
+
+    `cause` says why when it was a limit of the sandbox that ended it, not the program itself: ``memory`` when the
+    sandbox was over its MemorySize, ``processes`` when it had more processes than it may; None otherwise.
+    """
 
     code: int | None
     signal: int | None = None
+    cause: str | None = None
 
     def describe(self) -> str:
         """AWS's words: ``exit status 1`` or ``signal: killed``."""
@@ -118,12 +123,16 @@ class Sandbox(Protocol):
         """End every process of the sandbox at once (SIGKILL) and wait until none is left. /tmp stays."""
         ...
 
+    def initialized(self) -> None:
+        """Init is over: from here on the CPU share holds (AWS gives Init more). Cheap, never waits, never raises."""
+        ...
+
     async def freeze(self) -> None:
-        """Stop every process until `thaw`."""
+        """Stop every process until `thaw`. Idempotent. Raises `SandboxError` when the host refused."""
         ...
 
     async def thaw(self) -> None:
-        """Let the processes run again."""
+        """Let the processes run again; returns when they do. Idempotent. Raises `SandboxError`."""
         ...
 
     def memory_peak(self) -> int | None:

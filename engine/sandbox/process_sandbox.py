@@ -186,6 +186,9 @@ class ProcessSandbox:
             if not self._closed:
                 await self._end(wire.KILL)
 
+    def initialized(self) -> None:
+        """No share of CPU is enforced here yet."""
+
     async def freeze(self) -> None:
         """SIGSTOP to every process.
 
