@@ -15,6 +15,7 @@ need node nodejs
 need npm npm
 command -v node >/dev/null 2>&1 || packages+=(libnode-dev) # its headers, to compile AWS's client against
 need gcc gcc
+[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev) # and the static C library
 # AWS's own Node client compiles a native module when it is installed.
 need g++ g++
 need cmake cmake
@@ -58,4 +59,11 @@ if [ "$(.tools/bin/uv --version 2>/dev/null | cut -d' ' -f2)" != "$UV_VERSION" ]
   "$python" -m venv .tools
   .tools/bin/pip install --quiet --disable-pip-version-check "uv==$UV_VERSION"
 fi
+# The native part of the sandbox. Without a compiler the engine works, slower; it says so.
+if command -v "${CC:-cc}" >/dev/null 2>&1; then
+  engine/sandbox/native/build.sh
+else
+  echo "setup: no C compiler: the native part of the sandbox is not built" >&2
+fi
+
 UV_PYTHON_DOWNLOADS=never .tools/bin/uv sync --locked --quiet --python "$python"

@@ -166,7 +166,7 @@ class ProcessSandbox:
                 continue
             except Answer as failure:
                 process.abandoned()
-                raise self._explain(failure, spec) from None
+                raise await self._explain(failure, spec) from None
             except BaseException:
                 process.abandoned()
                 raise
@@ -292,16 +292,26 @@ class ProcessSandbox:
             raise SandboxError(f"an argument or environment variable for {spec.argv[0]} contains a NUL byte")
         return payload
 
-    def _explain(self, failure: Answer, spec: ProcessSpec) -> Exception:
+    async def _explain(self, failure: Answer, spec: ProcessSpec) -> Exception:
         reason = os.strerror(failure.number)
+        what = spec.cwd if failure.step == wire.STEP_CWD else spec.argv[0]
+        text = failure.text or await self._cause(failure, what)
         if failure.step == wire.STEP_EXEC:
             error = SpawnFailed(spec.argv[0], failure.number, reason[:1].lower() + reason[1:])
-            if failure.text:
-                error.add_note(failure.text)
+            if text:
+                error.add_note(text)
             return error
-        what = spec.cwd if failure.step == wire.STEP_CWD else spec.argv[0]
-        detail = f" ({failure.text})" if failure.text else ""
+        detail = f" ({text})" if text else ""
         return SandboxError(f"sandbox {self.id}: {_STEPS.get(failure.step)} for {what} failed: {reason}{detail}")
+
+    async def _cause(self, failure: Answer, path: str) -> str:
+        """What the sandbox's user meets on the way to `path`; a native blank does not look."""
+        if failure.step in {wire.STEP_EXEC, wire.STEP_CWD}:
+            try:
+                await self._provider.work(wire.EXPLAIN, [self._user.encode(), os.fsencode(path)])
+            except Answer as answer:
+                return answer.text
+        return ""
 
     def _peak_of(self, peak: int | None) -> None:
         if peak is not None and (self._peak is None or peak > self._peak):

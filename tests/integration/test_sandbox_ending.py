@@ -63,7 +63,7 @@ def _is_a_program(pid: int) -> bool:
         arguments = psutil.Process(pid).cmdline()
     except psutil.NoSuchProcess:
         return False
-    return bool(arguments) and not any("spawner" in argument for argument in arguments)
+    return bool(arguments) and not any("spawner" in part or "lambent-native" in part for part in arguments)
 
 
 async def test_kill_catches_a_program_that_forks_and_exits_for_ever(
@@ -224,9 +224,9 @@ async def test_a_spawner_killed_in_the_middle_of_starts_loses_none_of_them(provi
 async def test_dead_blanks_are_replaced(provider: ProcessProvider) -> None:
     sandbox = await provider.acquire("one", LIMITS)
     for _ in range(3):
-        for blank in list(provider._spawner._blanks):
+        for pid in provider._spawner._programs.pids:
             with contextlib.suppress(ProcessLookupError):  # the news of the last round's may be on the way
-                os.kill(blank.pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         how, _ = await (await shell(sandbox, "exit 8")).all()
         assert how in {Exit(8), Exit(None, signal.SIGKILL)}
     await sandbox.kill()

@@ -125,6 +125,9 @@ def _carry_out(kind: int, payload: bytes, spawner: int) -> bytes:
     strings = wire.split(payload)
     if kind == wire.SPAWN:
         _become(strings, spawner)
+    if kind == wire.EXPLAIN:
+        _change_user(strings[0])
+        raise Refused(wire.STEP_EXPLAINED, 1, _explain(strings[1]))
     group = tree.Group.parse(strings[0])
     if kind == wire.KILL:
         end(group)
@@ -182,10 +185,7 @@ def _become(strings: list[bytes], spawner: int) -> NoReturn:
     user, limits, cwd, arguments, environment = _parse(strings)
     _limit(limits)
     if user:
-        number = int(user)
-        os.setgroups([])
-        os.setresgid(number, number, number)
-        os.setresuid(number, number, number)
+        _change_user(user)
         system.die_with_parent(spawner)
     try:
         os.chdir(cwd)
@@ -195,6 +195,14 @@ def _become(strings: list[bytes], spawner: int) -> NoReturn:
         os.execve(arguments[0], arguments, environment)  # noqa: S606 - it is what this process is for
     except OSError as error:
         raise Refused(wire.STEP_EXEC, error.errno or 5, _explain(arguments[0])) from error
+
+
+def _change_user(user: bytes) -> None:
+    if user:
+        number = int(user)
+        os.setgroups([])
+        os.setresgid(number, number, number)
+        os.setresuid(number, number, number)
 
 
 def _parse(strings: list[bytes]) -> tuple[bytes, bytes, bytes, list[bytes], dict[bytes, bytes]]:

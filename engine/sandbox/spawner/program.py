@@ -5,6 +5,7 @@ It sleeps in poll until the engine writes, a child ends, or the engine dies; an 
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -15,21 +16,34 @@ from _socket import MSG_NOSIGNAL, SCM_RIGHTS, SOL_SOCKET, socket, socketpair
 
 from . import blank, system, tree, wire
 
+TYPE_CHECKING = False  # as typing has it, which would double the memory of this program
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: How long the clean-up after the engine's end may take, seconds.
 CLEAN_UP_SECONDS = 20.0
 _CLEANERS = 8
 
 
-def main(control: int, engine: int) -> None:
-    """Run until the engine closes the socket `control` or the process `engine` ends."""
-    Spawner(socket(fileno=control), engine).run()
+#: Where a native blank finds its socket.
+_BLANK_SOCKET = 3
+_NOT_A_PROGRAM = {errno.ENOENT, errno.ENOTDIR, errno.ENOEXEC, errno.EACCES}
+
+
+def main(control: int, engine: int, native: str) -> None:
+    """Run until the engine closes the socket `control` or the process `engine` ends.
+
+    `native` is the path of the native blank, empty when there is none: then forks of this program take its place.
+    """
+    Spawner(socket(fileno=control), engine, native).run()
 
 
 class Spawner:
     """The state of this process: its children, and the sandboxes to end when the engine is gone."""
 
-    def __init__(self, control: socket, engine: int) -> None:
+    def __init__(self, control: socket, engine: int, native: str) -> None:
         self.control = control
+        self.native = native
         self.reader = wire.FrameReader()
         self.children: set[int] = set()
         self.sandboxes: dict[int, tuple[bytes, bytes]] = {}
@@ -88,7 +102,10 @@ class Spawner:
     def _request(self, kind: int, number: int, payload: bytes) -> None:
         if kind == wire.MORE:
             for _ in range(number):
-                self._make_blank()
+                self._make_blank(self._start_native if self.native else self._fork, wire.BLANK, wire.NO_BLANK)
+        elif kind == wire.WORKERS:
+            for _ in range(number):
+                self._make_blank(self._fork, wire.WORKER, wire.NO_WORKER)
         elif kind == wire.OPEN:
             self._open(number, payload)
         elif kind == wire.FORGET:
@@ -109,7 +126,7 @@ class Spawner:
             answer = wire.ANSWER.pack(error.errno or 5, wire.STEP_SETUP)
         self._send(wire.frame(wire.OPENED, number, answer))
 
-    def _make_blank(self) -> None:
+    def _make_blank(self, start: Callable[[socket, int], int], made: int, failed: int) -> None:
         passed: list[int] = []
         try:
             ours, theirs = socketpair()
@@ -118,9 +135,7 @@ class Spawner:
             passed.append(read)
             os.set_blocking(read, False)
             try:
-                pid = os.fork()
-                if pid == 0:
-                    blank.run(theirs, write, self.pid)
+                pid = start(theirs, write)
             finally:
                 theirs.close()
                 os.close(write)
@@ -128,12 +143,32 @@ class Spawner:
             if hasattr(os, "pidfd_open"):
                 passed.append(os.pidfd_open(pid))
         except OSError as error:  # a blank without its pidfd ends by itself, as nobody holds its socket
-            self._send(wire.frame(wire.NO_BLANK, error.errno or 5))
+            self._send(wire.frame(failed, error.errno or 5))
         else:
-            self._send(wire.frame(wire.BLANK, pid, descriptors=len(passed)), passed)
+            self._send(wire.frame(made, pid, descriptors=len(passed)), passed)
         finally:
             for descriptor in passed:
                 os.close(descriptor)
+
+    def _fork(self, theirs: socket, output: int) -> int:
+        pid = os.fork()
+        if pid == 0:
+            blank.run(theirs, output, self.pid)
+        return pid
+
+    def _start_native(self, theirs: socket, output: int) -> int:
+        """As `_fork`, but the blank is the native program: less to make here, nothing to take down there."""
+        number = theirs.fileno()
+        actions = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+        actions.append((os.POSIX_SPAWN_DUP2, number, _BLANK_SOCKET))
+        arguments = [self.native, "blank", str(_BLANK_SOCKET), str(self.pid)]
+        try:
+            return os.posix_spawn(self.native, arguments, {}, file_actions=actions)
+        except OSError as error:
+            if error.errno not in _NOT_A_PROGRAM:
+                raise
+            self.native = ""  # removed, or made for another machine
+            return self._fork(theirs, output)
 
     def _reap(self) -> None:
         """Collect every child that ended; the engine hears of those that were blanks, adopted orphans just go."""

@@ -15,16 +15,19 @@ from __future__ import annotations
 import struct
 
 # Engine to spawner.
-MORE = 1  #: make `number` more blanks
+MORE = 1  #: make `number` more blanks that become programs
 OPEN = 2  #: a sandbox exists: make its folder, and end it when the engine is gone. Payload: Sandbox strings
 FORGET = 3  #: the sandbox `number` is closed
+WORKERS = 4  #: make `number` more blanks that do work
 
 # Spawner to engine.
-BLANK = 16  #: a blank is ready: `number` is its pid; carries its socket, the pipe's read end and (Linux) its pidfd
+BLANK = 16  #: an answer to MORE: `number` is its pid; carries its socket, the pipe's read end and (Linux) its pidfd
 EXIT = 17  #: the child with pid `number` ended; payload: EXIT_STATUS
 OPENED = 18  #: the answer to OPEN `number`; payload: ANSWER
-NO_BLANK = 19  #: a blank could not be made; `number` is the errno
+NO_BLANK = 19  #: a blank that was ordered by MORE could not be made; `number` is the errno
 READY = 20  #: the spawner has started
+WORKER = 21  #: as BLANK, an answer to WORKERS
+NO_WORKER = 22  #: as NO_BLANK, of a worker
 
 # Engine to blank.
 SPAWN = 32  #: become a program
@@ -32,6 +35,7 @@ KILL = 33  #: end every process of a sandbox
 CLOSE = 34  #: end every process of a sandbox and remove its folder
 SIGNAL = 35  #: send one signal to every process of a sandbox
 SWEEP = 36  #: end and remove what an earlier engine left behind
+EXPLAIN = 37  #: say why a user cannot execute or enter a path
 
 FRAME = struct.Struct("<IIBB")  #: bytes of payload, number, kind, descriptors
 ORDER = struct.Struct("<IB")  #: bytes of payload (0xFFFFFFFF: in the file passed along), kind
@@ -48,6 +52,7 @@ STEP_CWD = 2  #: the working directory
 STEP_EXEC = 3  #: execve
 STEP_TREE = 4  #: processes that would not die; the text names them
 STEP_REMOVE = 5  #: removing files
+STEP_EXPLAINED = 6  #: not a failure: the text is the explanation that was asked for
 
 
 def join(*strings: bytes) -> bytes:

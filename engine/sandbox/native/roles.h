@@ -1,0 +1,7 @@
+/* What this program can be told to be; see main.c. */
+#ifndef LAMBENT_ROLES_H
+#define LAMBENT_ROLES_H
+
+int blank(int sock, int spawner);
+
+#endif
