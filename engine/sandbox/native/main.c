@@ -1,8 +1,10 @@
 /* The native part of the sandbox: small programs that wait for an order where an interpreter would cost milliseconds.
  *
- *   lambent-native blank SOCKET SPAWNER    a process of process mode, before it becomes the function's runtime
+ *   lambent-native blank SOCKET SPAWNER                a process of process mode, before it becomes the function's runtime
+ *   lambent-native sandbox SOCKET SPAWNER NAMESPACES   the first process of a sandbox
  *
- * Started by the spawner only; SOCKET is a descriptor, SPAWNER the pid without which nothing here goes on living.
+ * Started by the spawner only; SOCKET is a descriptor, SPAWNER the pid without which nothing here goes on living,
+ * NAMESPACES the CLONE_NEW flags.
  * No allocation on the way, no locale, statically linked: 0.2 MB resident, and nothing to take down at execve. */
 #include <stdlib.h>
 #include <string.h>
@@ -22,5 +24,7 @@ int main(int count, char **arguments)
 {
     if (count == 4 && !strcmp(arguments[1], "blank"))
         return blank(atoi(arguments[2]), atoi(arguments[3]));
+    if (count == 5 && !strcmp(arguments[1], "sandbox"))
+        return sandbox(atoi(arguments[2]), atoi(arguments[3]), strtoul(arguments[4], NULL, 10));
     return usage();
 }

@@ -3,5 +3,6 @@
 #define LAMBENT_ROLES_H
 
 int blank(int sock, int spawner);
+int sandbox(int sock, int spawner, unsigned long namespaces);
 
 #endif

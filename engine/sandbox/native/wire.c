@@ -124,6 +124,37 @@ void send_answer(int sock, int number, int step)
     while (sent < 0 && errno == EINTR);
 }
 
+int send_frame(int sock, uint8_t kind, uint32_t number, const void *payload, size_t length, const int *fds, int count)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(MAX_FDS * sizeof(int))];
+    } control;
+    char header[10];
+    uint32_t size = (uint32_t)length;
+    memcpy(header, &size, 4);
+    memcpy(header + 4, &number, 4);
+    header[8] = (char)kind;
+    header[9] = (char)count;
+    struct iovec parts[2] = {{header, sizeof header}, {(void *)(uintptr_t)payload, length}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = length ? 2 : 1};
+    if (count) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+        memcpy(CMSG_DATA(rights), fds, (size_t)count * sizeof(int));
+    }
+    /* Frames are far smaller than the socket's buffer: one sendmsg takes all of it. */
+    ssize_t sent;
+    do
+        sent = sendmsg(sock, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -1 : 0;
+}
+
 char *next_string(struct order *order, char **cursor)
 {
     char *string = *cursor;

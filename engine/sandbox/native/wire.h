@@ -5,8 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SPAWN = 32 };
-enum { STEP_SETUP = 1, STEP_CWD = 2, STEP_EXEC = 3 };
+enum { SPAWN = 32, KILL = 33, ARRANGE = 48, STEM = 49, LISTEN = 50 };
+enum { EXIT = 17, INIT = 64, DONE = 65 };
+enum { STEP_SETUP = 1, STEP_CWD = 2, STEP_EXEC = 3, STEP_TREE = 4 };
 
 #define IN_FILE 0xFFFFFFFFu
 #define MAX_FDS 16
@@ -28,6 +29,9 @@ void release_order(struct order *order);
 
 /* Send the answer `number` (an errno, 0: done) of step `step`. The other side may be gone: nobody to tell then. */
 void send_answer(int sock, int number, int step);
+
+/* Send a frame of the kind that the spawner sends, with `count` descriptors. 0, or -1 when the other side is gone. */
+int send_frame(int sock, uint8_t kind, uint32_t number, const void *payload, size_t length, const int *fds, int count);
 
 /* The next string of an order; NULL when there is none. */
 char *next_string(struct order *order, char **cursor);

@@ -1,0 +1,278 @@
+/* The first process of a sandbox: makes its namespaces and view of files, makes stems, reaps, and ends everything.
+ *
+ * It runs no code of the function, keeps the engine's socket to itself, and is outside the sandbox's control groups: it
+ * is not frozen, not throttled and not killed with what it holds. When it ends, by order, with the engine or with the
+ * spawner, the kernel ends every process of its pid namespace, and with the last one the mounts and the network go.
+ *
+ * The engine is told: INIT (its pidfd), then DONE or an error for each order, and EXIT for each stem that ended. */
+#define _GNU_SOURCE
+#include "roles.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mounts.h"
+#include "program.h"
+#include "stem.h"
+#include "wire.h"
+
+#define KILL_MILLISECONDS 5000
+#define RUNTIME_API_PORT 9001
+#define BACKLOG 128
+
+#define STEMS 32
+
+static int engine;
+static pid_t stems[STEMS]; /* those that live; 0: free */
+static struct confinement confinement;
+
+static void tell(int number, int step, const char *text, int fd)
+{
+    char payload[1024];
+    int32_t answer[2] = {number, step};
+    size_t length = text ? strnlen(text, sizeof payload - sizeof answer) : 0;
+    memcpy(payload, answer, sizeof answer);
+    if (length)
+        memcpy(payload + sizeof answer, text, length);
+    if (send_frame(engine, DONE, 0, payload, sizeof answer + length, &fd, fd >= 0))
+        _exit(0);
+}
+
+/* ---- stems ---- */
+
+static pid_t *stem_numbered(pid_t pid)
+{
+    for (int i = 0; i < STEMS; i++)
+        if (stems[i] == pid)
+            return &stems[i];
+    return NULL;
+}
+
+/* Strings: none. Descriptors: its socket, its output. The answer carries its pidfd. */
+static void make_stem(struct order *order)
+{
+    int pidfd = -1;
+    pid_t *place = stem_numbered(0);
+    if (order->fd_count != 2 || !place) {
+        tell(EPROTO, STEP_SETUP, "a stem needs a socket and an output, and there may not be too many", -1);
+        return;
+    }
+    /* clone(2) as fork(2), with a descriptor of the child on top. */
+    long pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
+    if (pid == 0)
+        stem(order->fds[0], order->fds[1], &confinement);
+    int failed = pid < 0 ? errno : 0;
+    if (!failed)
+        *place = (pid_t)pid;
+    close(order->fds[0]);
+    close(order->fds[1]);
+    /* The number by which its end will be told: its pid in here. */
+    char text[24];
+    snprintf(text, sizeof text, "%ld", pid);
+    tell(failed, STEP_SETUP, text, pidfd);
+    if (pidfd >= 0)
+        close(pidfd);
+}
+
+/* Everything that has ended. 0 when no child is left. */
+static int reap(void)
+{
+    int status;
+    struct rusage usage;
+    for (;;) {
+        pid_t pid = wait4(-1, &status, WNOHANG, &usage);
+        if (pid < 0)
+            return errno != ECHILD;
+        if (pid == 0)
+            return 1;
+        pid_t *place = stem_numbered(pid);
+        if (!place)
+            continue; /* an orphan: nobody asks for it */
+        *place = 0;
+        struct {
+            int32_t code;
+            int64_t peak;
+        } __attribute__((packed)) how = {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status),
+                                         (int64_t)usage.ru_maxrss * 1024};
+        if (send_frame(engine, EXIT, (uint32_t)pid, &how, sizeof how, NULL, 0))
+            _exit(0);
+    }
+}
+
+static int64_t milliseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* End all other processes of this pid namespace: one walk of the kernel's, which no fork can slip through. */
+static void kill_all(int signals)
+{
+    int64_t deadline = milliseconds() + KILL_MILLISECONDS;
+    struct pollfd ended = {signals, POLLIN, 0};
+    struct signalfd_siginfo news;
+    for (;;) {
+        kill(-1, SIGKILL);
+        if (!reap()) {
+            tell(0, 0, NULL, -1);
+            return;
+        }
+        if (milliseconds() > deadline) {
+            tell(EBUSY, STEP_TREE, "processes in the kernel would not die", -1);
+            return;
+        }
+        if (poll(&ended, 1, 20) > 0 && read(signals, &news, sizeof news) < 0 && errno != EAGAIN)
+            _exit(1);
+    }
+}
+
+/* ---- the Runtime API's endpoint, when the network is our own ---- */
+
+static void make_listener(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(RUNTIME_API_PORT)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (sock < 0 || bind(sock, (struct sockaddr *)&address, sizeof address) < 0 || listen(sock, BACKLOG) < 0)
+        tell(errno, STEP_SETUP, "listen 127.0.0.1:9001", -1);
+    else
+        tell(0, 0, NULL, sock);
+    if (sock >= 0)
+        close(sock);
+}
+
+/* ---- orders ---- */
+
+/* The first string says how many bytes of system call filter come as the last descriptor's file; instructions follow. */
+static void arrange(struct order *order)
+{
+    char *cursor = order->data, *size = next_string(order, &cursor);
+    const char *words = NULL;
+    int failed = size ? 0 : EPROTO;
+    size_t bytes = size ? strtoul(size, NULL, 10) : 0;
+    if (bytes) {
+        void *filter = MAP_FAILED;
+        if (order->fd_count && !confinement.filter)
+            filter = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, order->fds[order->fd_count - 1], 0);
+        if (filter == MAP_FAILED) {
+            failed = errno ? errno : EPROTO;
+        } else {
+            confinement.filter = filter;
+            confinement.filter_length = (unsigned short)(bytes / 8);
+            close(order->fds[--order->fd_count]);
+        }
+    }
+    if (!failed)
+        failed = carry_out_instructions(order, &cursor, &words);
+    tell(failed, STEP_SETUP, words, -1);
+}
+
+static void obey(struct order *order, int signals)
+{
+    switch (order->kind) {
+    case ARRANGE:
+        arrange(order);
+        break;
+    case LISTEN:
+        make_listener();
+        break;
+    case STEM:
+        make_stem(order);
+        break;
+    case KILL:
+        kill_all(signals);
+        break;
+    default:
+        tell(EPROTO, STEP_SETUP, "no such order", -1);
+    }
+}
+
+_Noreturn static void serve(void)
+{
+    struct signalfd_siginfo news;
+    struct order order;
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, NULL);
+    int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    struct pollfd sources[2] = {{engine, POLLIN, 0}, {signals, POLLIN, 0}};
+    for (;;) {
+        if (poll(sources, 2, -1) < 0 && errno != EINTR)
+            _exit(1);
+        if (sources[1].revents) {
+            while (read(signals, &news, sizeof news) > 0)
+                ;
+            reap();
+        }
+        if (sources[0].revents) {
+            if (receive_order(engine, &order) <= 0)
+                _exit(0);
+            obey(&order, signals);
+            release_order(&order);
+        }
+    }
+}
+
+/* Ids of a new user namespace: root in it is who we were outside, and nobody else exists. */
+static int map_user(uid_t uid, gid_t gid)
+{
+    char text[64];
+    const char *paths[] = {"/proc/self/setgroups", "/proc/self/uid_map", "/proc/self/gid_map"};
+    for (int i = 0; i < 3; i++) {
+        int length = i == 0 ? snprintf(text, sizeof text, "deny")
+                            : snprintf(text, sizeof text, "0 %u 1", i == 1 ? (unsigned)uid : (unsigned)gid);
+        int file = open(paths[i], O_WRONLY | O_CLOEXEC);
+        if (file < 0 || write(file, text, (size_t)length) != length)
+            return errno;
+        close(file);
+    }
+    return 0;
+}
+
+int sandbox(int sock, int spawner, unsigned long namespaces)
+{
+    int pidfd = -1;
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
+    engine = sock;
+    if (die_with_parent(spawner))
+        return 1;
+    reset_signals();
+    umask(022);
+    close_range((unsigned)sock + 1, ~0U, 0);
+    fcntl(sock, F_SETFD, FD_CLOEXEC);
+    /* Our child has our parent as its own: the spawner, whose end ends it, and which reaps it. */
+    long pid = syscall(SYS_clone, namespaces | CLONE_PARENT | CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
+    if (pid) {
+        int failed = pid < 0 ? errno : 0;
+        int32_t answer[2] = {failed, STEP_SETUP};
+        send_frame(engine, INIT, (uint32_t)(pid < 0 ? 0 : pid), answer, sizeof answer, &pidfd, pidfd >= 0);
+        return 0;
+    }
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return 1;
+    int failed = namespaces & CLONE_NEWUSER ? map_user(uid, gid) : 0;
+    setsid();
+    tell(failed, STEP_SETUP, failed ? "map the user" : NULL, -1);
+    serve();
+}

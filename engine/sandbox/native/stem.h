@@ -1,0 +1,16 @@
+/* A stem: the process inside a sandbox that waits to become the runtime. */
+#ifndef LAMBENT_STEM_H
+#define LAMBENT_STEM_H
+
+#include <stddef.h>
+
+/* What every stem of a sandbox is given. */
+struct confinement {
+    void *filter; /* struct sock_filter[], or NULL */
+    unsigned short filter_length;
+};
+
+/* Be a stem, in a child of the sandbox's first process. Orders come on `sock`, output goes to `output`. Never returns. */
+_Noreturn void stem(int sock, int output, const struct confinement *confinement);
+
+#endif
