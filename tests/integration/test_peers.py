@@ -159,15 +159,20 @@ def test_a_connection_stays_its_makers_when_the_process_changes_user(users, clie
                 assert (users.uid_of_connection(first), users.uid_of_connection(second)) == (0, ONE)
 
 
-def test_a_client_that_has_closed_is_nobody(users, client):
+@as_root
+def test_a_client_that_has_closed_is_itself_until_it_is_forgotten_and_never_another(users, client):
     with listener() as server:
-        one = client(os.geteuid())
+        one = client(ONE)
         with one.connect(server) as accepted:
             one.do("send")
             one.do("close")
             assert accepted.recv(100) == b"request"
             assert accepted.recv(100) == b""
-            assert users.uid_of_connection(accepted) is None
+            # Linux keeps the socket until its last packet is acknowledged, 40 ms at most, then a memory without a user.
+            until = time.monotonic() + 10
+            while (user := users.uid_of_connection(accepted)) is not None and time.monotonic() < until:
+                assert user == ONE
+            assert user is None
 
 
 def test_a_client_that_has_only_said_all_is_still_somebody(users, client):
@@ -212,14 +217,11 @@ def test_a_listener_at_the_clients_address_is_not_taken_for_the_client(users):
         assert users.uid_of(("127.0.0.1", server.getsockname()[1]), client_address) is None
 
 
-def test_the_direction_counts(users):
-    with listener() as server, socket.create_connection(server.getsockname()) as client:
-        accepted = server.accept()[0]
-        client.close()
-        # The engine's own end is there, the client's is not.
-        with accepted:
-            assert users.uid_of(accepted.getpeername(), accepted.getsockname()) == os.geteuid()
-            assert users.uid_of(accepted.getsockname(), accepted.getpeername()) is None
+@as_root
+def test_it_is_the_clients_end_that_counts_not_the_accepted_one(users, client):
+    with listener() as server, client(ONE).connect(server) as accepted:
+        assert users.uid_of(accepted.getsockname(), accepted.getpeername()) == ONE
+        assert users.uid_of(accepted.getpeername(), accepted.getsockname()) == os.geteuid()
 
 
 @pytest.mark.parametrize(
