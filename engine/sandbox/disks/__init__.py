@@ -19,8 +19,10 @@ file, no device, no mount. ::
 A disk serves one tenant and is then dropped; nothing is wiped, because nothing is used again.
 
 Full means ENOSPC, for blocks and for inodes (one per 8 kB), to the sandbox alone. All disks together may promise more
-than the host has: if the *host's* disk fills up, fsync fails with ENOSPC or EIO, ext4 turns read-only (EROFS), and
-`Usage.failed` says so: that sandbox is to be retired. Its neighbours go on as long as they need no new space.
+than the host has. If the *host's* disk fills up, data that finds no room is lost as on any failing disk: write(2) has
+succeeded already, fsync says ENOSPC or EIO, and with room again the disk works on. If ext4 loses metadata, it refuses
+all writes from then on (EROFS) and `Usage.failed` says so: that sandbox is to be retired. `make` needs 50 kB and says
+when they are not there. So whoever hands out disks does well to watch the host's free space and to hand out fewer.
 
 Decisions, and the figures behind them (2 cores, a virtual disk of 1 GB/s, Linux 6.18; 512 MiB unless said):
 
