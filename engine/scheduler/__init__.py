@@ -6,8 +6,9 @@ back through five :class:`Effects`. So a million invocations can be simulated in
 a warm invocation costs two plain calls that allocate nothing.
 
 **The records.** A :class:`Pool` is one function revision; a :class:`Slot` is one environment of it. A slot is
-STARTING, READY (idle), BUSY (exactly one invocation), RETIRING (told to end, its memory not yet free) or GONE. The
-shell keeps what it needs in ``pool.data`` and ``slot.environment``.
+STARTING, READY (idle), BUSY (exactly one invocation), RETIRING (told to end, its memory not yet free), LOST (of no more
+use, and it would not end: its memory is promised to nobody) or GONE. The shell keeps what it needs in ``pool.data`` and
+``slot.environment``.
 
 **An invocation comes** (`submit`). Over its function's limit, it is refused: a function with reserved concurrency has
 its own limit, all others share what is left of the account's; waiting and running invocations count alike. Otherwise
@@ -59,6 +60,7 @@ from .core import Scheduler
 from .state import (
     BUSY,
     GONE,
+    LOST,
     READY,
     RETIRING,
     STARTING,
@@ -76,6 +78,7 @@ from .stats import PoolStats, SchedulerStats
 __all__ = [
     "BUSY",
     "GONE",
+    "LOST",
     "READY",
     "RETIRING",
     "STARTING",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .state import BUSY, GONE, READY, RETIRING, STARTING, InvariantViolation, Limit, Pool, Slot, Waiter
+from .state import BUSY, GONE, LOST, READY, RETIRING, STARTING, InvariantViolation, Limit, Pool, Slot, Waiter
 
 if TYPE_CHECKING:
     from .core import Scheduler
@@ -105,8 +105,9 @@ class _Checker:
     def environments(self) -> None:
         """Every environment on the books is alive, has been ready if it is READY or BUSY, and answers while BUSY."""
         for slot in self.every_slot:
-            self.true("a slot on the books is not GONE", slot.state in {STARTING, READY, BUSY, RETIRING}, slot)
-            self.true("an environment in use has once become ready", slot.state == STARTING or slot.since >= 0, slot)
+            self.true("a slot on the books is not GONE", slot.state in {STARTING, READY, BUSY, RETIRING, LOST}, slot)
+            used = slot.state not in {STARTING, LOST}  # a lost one may never have come so far
+            self.true("an environment in use has once become ready", not used or slot.since >= 0, slot)
             self.true("only a BUSY environment has answered", slot.state == BUSY or not slot.answered, slot)
 
     def idle_order(self) -> None:

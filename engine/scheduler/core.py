@@ -23,6 +23,7 @@ from .room import Room
 from .state import (
     BUSY,
     GONE,
+    LOST,
     READY,
     RETIRING,
     STARTING,
@@ -282,16 +283,25 @@ class Scheduler(Generic[I]):
         Raises:
             IllegalTransition: it was gone already.
         """
-        pool = slot.pool
         was_starting = slot.state == STARTING
         self._bury(slot)
-        refused: I | None = None
-        if was_starting and pool.late:
-            refused = self._leave_first(pool)
-            self._room.settle(pool)
-        if refused is not None:
-            self._refuse_late(refused)
-        self._serve(now)
+        self._bereaved(now, slot.pool, was_starting=was_starting)
+
+    def lost(self, now: float, slot: Slot[I]) -> None:
+        """No invocation may come to this environment any more, and it is not known when its memory will be free.
+
+        Until `gone` it keeps its memory, and nobody is promised that. What else becomes of the pool's waiters, and of
+        an invocation on it, is as with `gone`.
+
+        Raises:
+            IllegalTransition: it was lost or gone already.
+        """
+        pool = slot.pool
+        state = slot.state
+        self._unbook(slot, "lost")
+        slot.state = LOST
+        self._room.lost(pool, state)
+        self._bereaved(now, pool, was_starting=state == STARTING)
 
     def launch_failed(self, now: float, slot: Slot[I]) -> I | None:
         """The host could not make this STARTING environment: `gone`, and the shell is to fail the oldest waiter.
@@ -308,6 +318,8 @@ class Scheduler(Generic[I]):
             raise IllegalTransition(f"launch_failed for {slot!r}: only a STARTING environment can fail to launch")
         pool = slot.pool
         self._bury(slot)
+        if pool.closed is not None and not pool.held:
+            self._concurrency.drop_pool(pool)
         failed: I | None = None
         if pool.waiters:
             failed = self._leave_first(pool)
@@ -570,8 +582,28 @@ class Scheduler(Generic[I]):
         self._room.retired(slot.pool)
         self._effects.retire(slot, reason)
 
+    def _bereaved(self, now: float, pool: Pool[I], *, was_starting: bool) -> None:
+        """An environment of the pool is of no more use; a late waiter that it was starting for is refused."""
+        if pool.closed is not None and not pool.held:
+            self._concurrency.drop_pool(pool)
+        refused: I | None = None
+        if was_starting and pool.late:
+            refused = self._leave_first(pool)
+            self._room.settle(pool)
+        if refused is not None:
+            self._refuse_late(refused)
+        self._serve(now)
+
     def _bury(self, slot: Slot[I]) -> None:
         """GONE: out of every list and every count."""
+        state = slot.state
+        self._unbook(slot, "gone")
+        slot.state = GONE
+        del self._slots[slot]
+        self._room.left(slot.pool, state)
+
+    def _unbook(self, slot: Slot[I], event: str) -> None:
+        """Out of its pool's lists and counts, whatever its state."""
         state = slot.state
         pool = slot.pool
         if state == READY:
@@ -586,13 +618,8 @@ class Scheduler(Generic[I]):
                 pool.limit.in_flight -= 1
         elif state == STARTING:
             pool.starting -= 1
-        elif state != RETIRING:
-            raise IllegalTransition(f"gone for {slot!r}: it is {STATE_NAMES[state]} already")
-        slot.state = GONE
-        del self._slots[slot]
-        self._room.left(pool, was_retiring=state == RETIRING)
-        if pool.closed is not None and not pool.held:
-            self._concurrency.drop_pool(pool)
+        elif state == GONE or (state == LOST and event == "lost"):
+            raise IllegalTransition(f"{event} for {slot!r}: it is {STATE_NAMES[state]} already")
 
     def _link_at_bottom(self, slot: Slot[I]) -> None:
         pool = slot.pool

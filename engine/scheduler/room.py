@@ -3,7 +3,8 @@
 A launch happens in two steps: room is *promised* to a pool (it may still be occupied by environments that retire), and
 the launch is made when the room is there. The books: ``used`` covers every environment that is not GONE, ``leaving``
 those of them that are RETIRING, ``promised`` the launches granted but not made. ``spare`` = free + leaving - promised
-is what may be promised now; it is never negative, and only a promise lowers it.
+is what may be promised now; it is never negative. A promise lowers it, and so does an environment that was to leave and
+is LOST instead: then promises are taken back.
 
 Pools that want more than they have been promised stand in one of two rings, *lean* and *rich*: rich ones hold more than
 their share, the budget divided by the number of contending pools. Lean pools go first; within a ring, pools take turns,
@@ -19,7 +20,7 @@ import sys
 from collections import OrderedDict
 from typing import Generic
 
-from .state import I, Pool
+from .state import LOST, RETIRING, I, Pool
 
 
 class Room(Generic[I]):
@@ -156,14 +157,27 @@ class Room(Generic[I]):
         self.leaving_mb += pool.memory_mb
         self.settle(pool)
 
-    def left(self, pool: Pool[I], *, was_retiring: bool) -> None:
-        """An environment of the pool is GONE: its room is free."""
-        self.used_mb -= pool.memory_mb
-        self.environments -= 1
-        if was_retiring:
+    def lost(self, pool: Pool[I], state: int) -> None:
+        """An environment of the pool, in `state` so far, is LOST: its room is neither free nor to be promised."""
+        if state == RETIRING:
             self.leaving -= 1
             self.leaving_mb -= pool.memory_mb
+            while self.spare_mb < 0 or self.spare < 0:  # it was promised: who was promised last wants room again
+                last = next(reversed(self.promises))
+                self._withdraw_promises(last, last.granted - 1)
+                self.settle(last)
         else:
+            pool.held -= 1
+        self.settle(pool)
+
+    def left(self, pool: Pool[I], state: int) -> None:
+        """An environment of the pool, in `state` so far, is GONE: its room is free."""
+        self.used_mb -= pool.memory_mb
+        self.environments -= 1
+        if state == RETIRING:
+            self.leaving -= 1
+            self.leaving_mb -= pool.memory_mb
+        elif state != LOST:
             pool.held -= 1
         self.settle(pool)
 

@@ -23,8 +23,10 @@ RETIRING: Final = 3
 """The shell was told to end it. Its memory is not free before :meth:`Scheduler.gone`."""
 GONE: Final = 4
 """Ended; the record is dead."""
+LOST: Final = 5
+"""Takes nothing any more, and nobody knows when it will end: it keeps its memory, which is promised to nobody."""
 
-STATE_NAMES: Final = ("STARTING", "READY", "BUSY", "RETIRING", "GONE")
+STATE_NAMES: Final = ("STARTING", "READY", "BUSY", "RETIRING", "GONE", "LOST")
 
 RetireReason = Literal["keep-alive", "evicted", "stale", "shutdown"]
 Refusal = Literal["ConcurrentInvocationLimitExceeded", "ReservedFunctionConcurrentInvocationLimitExceeded"]
@@ -83,7 +85,7 @@ class Slot(Generic[I]):
 
     Attributes:
         pool: the function revision that it serves, for life.
-        state: STARTING, READY, BUSY, RETIRING or GONE.
+        state: STARTING, READY, BUSY, RETIRING, LOST or GONE.
         answered: BUSY, but its invocation is answered: it is *returning*, and will be `ready` in a moment.
         environment: whatever the shell keeps here; never looked at.
         ready_since: when it last became idle (seconds); meaningful while READY.
@@ -152,7 +154,7 @@ class Pool(Generic[I]):
         top, bottom: the stack of READY environments, most recently used on top, those that need a re-init below.
         busy, starting: environments in these states.
         returning: how many of the busy ones have answered.
-        held: environments STARTING, READY or BUSY (RETIRING ones are lost to the pool already).
+        held: environments STARTING, READY or BUSY (RETIRING and LOST ones are no more of use to the pool).
         granted: launches that memory is promised to, once retiring environments are gone.
         waiters: invocations waiting, oldest first, by ``id()``; None until the first one ever.
         late: how many of them, all at the front, are past their deadline.

@@ -30,6 +30,7 @@ class SchedulerStats(NamedTuple):
     ready: int
     busy: int
     retiring: int
+    lost: int
     waiting: int
     launches: int
     evictions: int
@@ -54,6 +55,7 @@ def stats(scheduler: Scheduler[Any]) -> SchedulerStats:
         ready=sum(p.ready for p in pools),
         busy=sum(p.busy for p in pools),
         retiring=room.leaving,
+        lost=room.environments - room.leaving - sum(p.starting + p.ready + p.busy for p in pools),
         waiting=sum(p.waiting for p in pools),
         launches=scheduler.launches,
         evictions=scheduler.evictions,

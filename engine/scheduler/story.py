@@ -94,6 +94,11 @@ class RecordedScheduler(Scheduler[I]):
         self.note("gone", slot.pool, slot)
         super().gone(now, slot)
 
+    def lost(self, now: float, slot: Slot[I]) -> None:
+        self._now = now
+        self.note("lost", slot.pool, slot)
+        super().lost(now, slot)
+
     def launch_failed(self, now: float, slot: Slot[I]) -> I | None:
         self._now = now
         self.note("launch failed", slot.pool, slot)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
 
-from engine.scheduler import BUSY, GONE, READY, RETIRING, STARTING, Pool, Slot
+from engine.scheduler import BUSY, GONE, LOST, READY, RETIRING, STARTING, Pool, Slot
 from engine.scheduler.story import RecordedScheduler
 
 FUNCTIONS = ("a", "b", "c", "d")
@@ -192,6 +192,18 @@ class SchedulerMachine(RuleBasedStateMachine):
     def ends(self, data: st.DataObject) -> None:
         if self.world.slots:
             self.world.bury(data.draw(st.sampled_from(self.world.slots), label="slot"))
+
+    @rule(data=st.data())
+    def is_lost(self, data: st.DataObject) -> None:
+        """It takes no invocation any more, and its memory is not free; `ends` may come later."""
+        slots = [s for s in self.world.slots if s.state != LOST]
+        if slots:
+            slot = data.draw(st.sampled_from(slots), label="slot")
+            slot.environment = "lost"
+            invocation = self.world.running.pop(slot, None)
+            if invocation is not None and not slot.answered:
+                invocation.move(to="failed", expect={"running"})
+            self.scheduler.lost(self.world.now, slot)
 
     @rule(data=st.data())
     def fails_to_launch(self, data: st.DataObject) -> None:

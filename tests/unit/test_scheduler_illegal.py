@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.scheduler import BUSY, GONE, READY, RETIRING, STARTING, IllegalTransition, InvariantViolation, Slot
+from engine.scheduler import BUSY, GONE, LOST, READY, RETIRING, STARTING, IllegalTransition, InvariantViolation, Slot
 from tests.unit.scheduler_host import Host
 
 
@@ -21,6 +21,8 @@ def slot_in(state: int) -> tuple[Host, Slot[Any]]:
         host.scheduler.ready(0.2, slot)
     if state in {RETIRING, GONE}:
         host.scheduler.close_pool(0.3, pool)
+    if state == LOST:
+        host.scheduler.lost(0.4, slot)
     if state == GONE:
         host.scheduler.gone(0.4, slot)
     assert slot.state == state
@@ -35,12 +37,17 @@ LEGAL = {
     ("gone", READY),
     ("gone", BUSY),
     ("gone", RETIRING),
+    ("gone", LOST),
+    ("lost", STARTING),
+    ("lost", READY),
+    ("lost", BUSY),
+    ("lost", RETIRING),
     ("launch_failed", STARTING),
 }
 
 
-@pytest.mark.parametrize("state", [STARTING, READY, BUSY, RETIRING, GONE])
-@pytest.mark.parametrize("event", ["ready", "answered", "gone", "launch_failed"])
+@pytest.mark.parametrize("state", [STARTING, READY, BUSY, RETIRING, LOST, GONE])
+@pytest.mark.parametrize("event", ["ready", "answered", "gone", "lost", "launch_failed"])
 def test_every_event_in_every_state_is_taken_or_refused_without_a_trace(event: str, state: int) -> None:
     host, slot = slot_in(state)
     before = host.scheduler.stats()
