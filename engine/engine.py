@@ -18,6 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -72,6 +73,8 @@ class Engine:
         keep_alive_s: idle environments end after this many seconds.
         wait_limit_s: how long an invocation may wait for room on a full host before it is throttled.
         init_timeout_s: limit of the Init phase.
+        freeze_after_ms: an environment that has been idle for so long is frozen until its next invocation: its
+            background threads do not run. 0 for never.
         max_environments: most environments at once; None for as many as memory permits.
         account_id, region: what ARNs are made of.
         identity: credentials that functions are given; placeholders by default.
@@ -89,6 +92,7 @@ class Engine:
         keep_alive_s: float = 600.0,
         wait_limit_s: float = 2.0,
         init_timeout_s: float = limits.INIT_TIMEOUT_S,
+        freeze_after_ms: float = 50.0,
         max_environments: int | None = None,
         account_id: str = "000000000000",
         region: str = "us-east-1",
@@ -110,6 +114,7 @@ class Engine:
         self._keep_alive_s = keep_alive_s
         self._wait_limit_s = wait_limit_s
         self._init_timeout_s = init_timeout_s
+        self._freeze_after_s = freeze_after_ms / 1000 if freeze_after_ms else inf
         self._max_environments = max_environments
         self._identity = identity or Identity(region=region, account_id=account_id)
         self._clock = clock or SystemClock()
@@ -171,6 +176,7 @@ class Engine:
             keep_alive_s=self._keep_alive_s,
             wait_limit_s=self._wait_limit_s,
             init_timeout_s=self._init_timeout_s,
+            freeze_after_s=self._freeze_after_s,
             max_environments=self._max_environments,
         )
         stack.push_async_callback(self._stop_environments)

@@ -45,6 +45,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         keep_alive_s: seconds that an idle environment is kept.
         wait_limit_s: seconds that an invocation waits for room on a full host before it is throttled.
         init_timeout_s: seconds that Init may take.
+        freeze_after_ms: milliseconds after which an idle environment's processes are stopped, until its next
+            invocation; 0 for never.
         account_concurrency: invocations at one time, over all functions.
         account_id: the 12-digit account in ARNs.
         region: the region in ARNs and in AWS_REGION.
@@ -60,6 +62,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     keep_alive_s: Annotated[float, Meta(ge=0)] = 600.0
     wait_limit_s: Annotated[float, Meta(ge=0)] = 2.0
     init_timeout_s: Annotated[float, Meta(gt=0)] = 10.0
+    freeze_after_ms: Annotated[float, Meta(ge=0)] = 50.0
     account_concurrency: Annotated[int, Meta(ge=1)] = 1000
     account_id: Annotated[str, Meta(pattern="^[0-9]{12}$")] = "000000000000"
     region: Annotated[str, Meta(pattern="^[a-z]{2}(-[a-z]+)+-[0-9]+$")] = "us-east-1"
@@ -76,6 +79,7 @@ NAMES: dict[str, str] = {
     "keep_alive": "keep_alive_s",
     "wait_limit": "wait_limit_s",
     "init_timeout": "init_timeout_s",
+    "freeze_after": "freeze_after_ms",
     "account_concurrency": "account_concurrency",
     "account_id": "account_id",
     "region": "region",
@@ -93,6 +97,7 @@ _EXAMPLES = {
     "account_concurrency": "a whole number, at least 1",
     "endpoint_url": "an address such as http://127.0.0.1:9000, without a path",
     "init_timeout": "a number of seconds above 0",
+    "freeze_after": "a number of milliseconds, or 0 for never",
 }
 
 

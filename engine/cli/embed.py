@@ -16,6 +16,7 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "keep_alive_s": settings.keep_alive_s,
         "wait_limit_s": settings.wait_limit_s,
         "init_timeout_s": settings.init_timeout_s,
+        "freeze_after_ms": settings.freeze_after_ms,
         "account_id": settings.account_id,
         "region": settings.region,
     }

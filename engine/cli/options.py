@@ -21,6 +21,7 @@ _HELP = {
     "keep_alive": "Seconds that an idle environment is kept.",
     "wait_limit": "Seconds that an invocation waits for room on a full host before it is throttled.",
     "init_timeout": "Seconds that a function may take to initialise.",
+    "freeze_after": "Milliseconds after which an idle environment's processes are stopped until it is used; 0: never.",
     "account_concurrency": "Invocations at one time, over all functions.",
     "account_id": "Account in ARNs: twelve digits.",
     "region": "Region in ARNs and in AWS_REGION.",
@@ -29,8 +30,8 @@ _HELP = {
 }
 _METAVARS = {
     "host": "ADDRESS", "port": "PORT", "data_dir": "DIR", "isolation": "auto|sandbox|process", "memory_budget": "MB",
-    "keep_alive": "SECONDS", "wait_limit": "SECONDS", "init_timeout": "SECONDS", "account_concurrency": "N",
-    "account_id": "ID", "region": "REGION", "drain": "SECONDS", "endpoint_url": "URL",
+    "keep_alive": "SECONDS", "wait_limit": "SECONDS", "init_timeout": "SECONDS", "freeze_after": "MS",
+    "account_concurrency": "N", "account_id": "ID", "region": "REGION", "drain": "SECONDS", "endpoint_url": "URL",
 }  # fmt: skip
 _TYPES: dict[str, click.ParamType[Any]] = {
     "isolation": click.Choice(["auto", "sandbox", "process"]),
@@ -40,6 +41,7 @@ _TYPES: dict[str, click.ParamType[Any]] = {
     "keep_alive": click.FLOAT,
     "wait_limit": click.FLOAT,
     "init_timeout": click.FLOAT,
+    "freeze_after": click.FLOAT,
     "drain": click.FLOAT,
 }
 

@@ -51,6 +51,9 @@ def command(function: str | None, as_json: bool, config: str | None, **flags: An
         ],
         right={"PID", "MEMORY", "AGE", "IDLE", "SERVED"},
     )
+    for one in environments:
+        if one["trouble"]:
+            note(f"{one['id']} could not be ended, and is tried again: {one['trouble']}")
 
 
 def _mib(size: int | None) -> str:

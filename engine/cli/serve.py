@@ -22,7 +22,7 @@ from engine.settings import Settings, load
 )
 @setting(
     "host", "port", "data_dir", "isolation", "memory_budget", "keep_alive", "wait_limit", "init_timeout",
-    "account_concurrency", "account_id", "region", "drain",
+    "freeze_after", "account_concurrency", "account_id", "region", "drain",
 )  # fmt: skip
 @click.option(
     "--hot-reload/--no-hot-reload",

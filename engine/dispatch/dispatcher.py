@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 from anyio.abc import TaskGroup
@@ -31,7 +32,7 @@ from engine.lifecycle.environment import Environment
 from engine.lifecycle.states import Phase
 from engine.model.invocation import Invocation
 from engine.sandbox.api import SandboxProvider
-from engine.scheduler import GONE, READY, Pool, Refusal, RetireReason, Scheduler, Slot
+from engine.scheduler import GONE, LOST, READY, Pool, Refusal, RetireReason, Scheduler, Slot
 
 STORIES = 4_096
 """Invocations whose story can still be told."""
@@ -54,6 +55,7 @@ class Dispatcher:
         "_counter",
         "_drained",
         "_emptied",
+        "_freeze_after_s",
         "_init_timeout_s",
         "_loop",
         "_pools",
@@ -78,12 +80,14 @@ class Dispatcher:
         keep_alive_s: float,
         wait_limit_s: float,
         init_timeout_s: float,
+        freeze_after_s: float = inf,
         max_environments: int | None = None,
     ) -> None:
         self._provider = provider
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._init_timeout_s = init_timeout_s
+        self._freeze_after_s = freeze_after_s
         self.scheduler: Scheduler[Invocation] = Scheduler(
             self,
             memory_mb=memory_mb,
@@ -194,7 +198,13 @@ class Dispatcher:
         self._counter += 1
         environment_id = f"{self._counter:x}-{secrets.token_hex(4)}"
         environment = Environment(
-            environment_id, slot, slot.pool.data, self._provider, self, init_timeout_s=self._init_timeout_s
+            environment_id,
+            slot,
+            slot.pool.data,
+            self._provider,
+            self,
+            init_timeout_s=self._init_timeout_s,
+            freeze_after_s=self._freeze_after_s,
         )
         slot.environment = environment
         environment.deployment.environments += 1
@@ -238,6 +248,23 @@ class Dispatcher:
         if failed is not None:
             self._fail(failed, ServiceException(f"The execution environment could not be created: {reason}"))
 
+    def environment_lost(self, environment: Environment) -> None:
+        """It will not be free again; its memory is, later, or never."""
+        slot = environment.slot
+        if slot.state not in {LOST, GONE}:  # GONE: its launch was refused
+            self.scheduler.lost(now(), slot)
+
+    def environment_stuck(self, environment: Environment, reason: str) -> None:
+        """An operator must know, whether or not it goes away by itself later."""
+        _log.error(
+            "environment %s of %s could not be ended completely: %s. It takes no more invocations, its memory (%d MB) "
+            "is not given to others, and ending it is tried again; see `lambent ps`",
+            environment.id,
+            environment.deployment.function.name,
+            reason,
+            environment.deployment.function.memory_mb,
+        )
+
     def environment_gone(self, environment: Environment) -> None:
         """Its memory is free."""
         self.environments.pop(environment.id, None)
@@ -269,8 +296,8 @@ class Dispatcher:
         for invocation in self.scheduler.shutdown():
             self._fail(invocation, ServiceException("The engine stopped before the invocation began"))
         for environment in list(self.environments.values()):
-            if environment.phase is not Phase.CLOSING and environment.phase is not Phase.CLOSED:
-                environment.retire(now())
+            if environment.phase is not Phase.CLOSED:
+                environment.retire(now(), final=True)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -300,6 +327,7 @@ class Dispatcher:
                 "version": function.version,
                 "runtime": function.runtime,
                 "phase": environment.phase.name,
+                "trouble": environment.stuck,
                 "pid": environment.pid,
                 "memory_mb": function.memory_mb,
                 "max_memory_bytes": memory,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import inf
+from typing import Final
 
 from engine.lifecycle import failures
 from engine.lifecycle.failures import Failure
@@ -18,6 +19,10 @@ from engine.model.invocation import Invocation
 # Bound once: enum attribute access is a dict lookup on a metaclass.
 _READY, _INVOKE, _RESPONDED, _INIT, _REINIT = Phase.READY, Phase.INVOKE, Phase.RESPONDED, Phase.INIT, Phase.REINIT
 
+RETRY_FIRST_S: Final = 0.5
+RETRY_MOST_S: Final = 30.0
+"""How long until a sandbox that could not be destroyed is tried again: twice as long each time, up to a bound."""
+
 
 class EnvironmentCore(ABC):
     """One environment's phase, its current invocation and its deadline. All times are monotonic seconds.
@@ -25,46 +30,66 @@ class EnvironmentCore(ABC):
     Attributes:
         phase: see `states`.
         invocation: the one being served, None between invocations.
-        deadline: when the current Init or invocation is over time; `inf` when nothing runs.
+        deadline: when the current phase is over time: an Init, an invocation, a thaw; in READY, when to freeze; in
+            QUARANTINED, when to try again. `inf` when never.
         init_s: how long the last Init took; None until one has ended.
         served: invocations ended so far.
         init_failure: why the last Init failed, None when it did not.
+        freeze_after_s: how long it lingers in READY before it is frozen; `inf` for never.
+        stuck: why its sandbox could not be destroyed, None when nothing of the kind happened.
+        tries: how often destroying it has been tried.
     """
 
     __slots__ = (
         "_armed_for",
         "_init_began",
         "deadline",
+        "final",
+        "freeze_after_s",
         "init_failure",
         "init_s",
         "init_timeout_s",
         "invocation",
         "phase",
         "served",
+        "stuck",
         "timeout_s",
+        "tries",
     )
 
-    def __init__(self, *, timeout_s: float, init_timeout_s: float) -> None:
+    def __init__(self, *, timeout_s: float, init_timeout_s: float, freeze_after_s: float = inf) -> None:
         self.phase = Phase.NEW
         self.invocation: Invocation | None = None
         self.deadline = inf
         self.timeout_s = timeout_s
         self.init_timeout_s = init_timeout_s
+        self.freeze_after_s = freeze_after_s
         self.init_s: float | None = None
         self.init_failure: Failure | None = None
         self.served = 0
+        self.stuck: str | None = None
+        self.tries = 0
+        self.final = False
         self._armed_for = inf
         self._init_began = 0.0
 
     # ---- the warm path: begin, response, next ----------------------------------------------------------------------
 
     def begin(self, now: float, invocation: Invocation) -> None:
-        """An invocation was assigned: hand it to the parked runtime, or run Init again first when broken."""
+        """An invocation was assigned: hand it to the parked runtime; thaw it first, or run Init again, if need be.
+
+        The function's time limit counts from when its event is delivered: a thaw is our doing, and not on its clock.
+        """
         phase = self.phase
         if phase is _READY:
             self.phase = _INVOKE
         else:
             self._to(Event.BEGIN)
+            if phase is Phase.FROZEN:
+                self.invocation = invocation
+                self._limit(now + self.init_timeout_s)
+                self.thaw()
+                return
         self.invocation = invocation
         invocation.started = now
         if not self.served:
@@ -95,7 +120,10 @@ class EnvironmentCore(ABC):
             invocation = self.invocation
             assert invocation is not None
             self.invocation = None
-            self.deadline = inf
+            self.deadline = freeze_at = now + self.freeze_after_s
+            if freeze_at < self._armed_for:  # not when invocations come back to back: the timer is armed already
+                self._armed_for = freeze_at
+                self.arm(freeze_at)
             self.served += 1
             invocation.ended = now
             self.note_end(invocation)
@@ -106,11 +134,14 @@ class EnvironmentCore(ABC):
         before = self.phase
         self._to(Event.NEXT)
         self.init_failure = None
+        self.initialized()
         if before is _INIT:
             self.init_s = now - self._init_began
             self.deadline = inf
             self.note_init(None, now - self._init_began)
             self.available(broken=False)
+            if self.phase is _READY and self.freeze_after_s != inf:  # nobody was waiting for it
+                self._limit(now + self.freeze_after_s)
         else:  # REINIT: inside an invocation, which has waited for this and stays on its own deadline
             assert self.invocation is not None
             self.deliver(self.invocation)
@@ -130,8 +161,11 @@ class EnvironmentCore(ABC):
 
     def exited(self, now: float, failure: Failure) -> None:
         """The runtime's process ended, or could not be started at all."""
-        if self.phase is _READY:  # died while idle: nobody waits for it; a fresh environment is better than a re-init
+        if self.phase is _READY or self.phase is Phase.FROZEN:
+            # Died while idle: nobody waits for it; a fresh environment is better than a re-init.
             self._to(Event.EXIT)
+            self.deadline = inf
+            self.lost()
             self.close()
             return
         self._end_badly(now, Event.EXIT, failure)
@@ -141,14 +175,39 @@ class EnvironmentCore(ABC):
     def tick(self, now: float) -> None:
         """The timer fired. Enforces the deadline when it has passed, else arms for what is left of it."""
         self._armed_for = inf
-        if now < self.deadline:
-            if self.deadline != inf:
-                self._armed_for = self.deadline
-                self.arm(self.deadline)
+        deadline = self.deadline
+        if now < deadline:
+            if deadline != inf:
+                self._limit(deadline)
             return
-        in_init = self.phase is _INIT
-        failure = failures.init_timed_out() if in_init else failures.timed_out(self.timeout_s)
-        self._end_badly(now, Event.DEADLINE, failure)
+        phase = self.phase
+        if phase is _READY:
+            self._to(Event.FREEZE)
+            self.deadline = inf
+            self.freeze()
+        elif phase is _INIT:
+            self._end_badly(now, Event.DEADLINE, failures.init_timed_out())
+        elif phase is Phase.THAWING:
+            self._give_up(now, Event.DEADLINE, f"its processes did not run again within {self.init_timeout_s:g} s")
+        elif phase is Phase.QUARANTINED:
+            self._to(Event.RETRY)
+            self.deadline = inf
+            self.close()
+        else:  # AWS reports exactly the time limit as Duration, whenever the end came ("Duration: 3000.00 ms")
+            self._end_badly(now, Event.DEADLINE, failures.timed_out(self.timeout_s), ended=deadline)
+
+    # ---- frozen and thawed -----------------------------------------------------------------------------------------
+
+    def freeze_refused(self, now: float) -> None:
+        """The host would not freeze it: it stays as it is until after its next invocation."""
+        self._to(Event.FREEZE_REFUSED)
+
+    def thawed(self, now: float) -> None:
+        """Its processes run again: the invocation that waits for this begins."""
+        self._to(Event.THAWED)
+        invocation, self.invocation = self.invocation, None
+        assert invocation is not None
+        self.begin(now, invocation)
 
     # ---- coming and going ------------------------------------------------------------------------------------------
 
@@ -161,8 +220,7 @@ class EnvironmentCore(ABC):
     def sandbox_made(self, now: float) -> None:
         """The sandbox is there: Init's budget runs from here on, not from the beginning of our own preparations."""
         if self.phase is _INIT:
-            self.deadline = self._armed_for = now + self.init_timeout_s
-            self.arm(self.deadline)
+            self._limit(now + self.init_timeout_s)
 
     def killed(self, now: float) -> None:
         """No process is left; the environment may serve again by a new Init."""
@@ -171,28 +229,37 @@ class EnvironmentCore(ABC):
             self.available(broken=True)
 
     def unavailable(self, now: float, reason: str) -> None:
-        """The host would not make the sandbox, or could not end what is in it: give the environment up."""
-        starting = self.phase is _INIT
-        self._to(Event.UNAVAILABLE)
-        self.deadline = inf
-        if starting:
-            self.refused(reason)
-        self.close()
+        """The host would not make the sandbox, or end or thaw what is in it: give the environment up."""
+        self._give_up(now, Event.UNAVAILABLE, reason)
 
-    def retire(self, now: float) -> None:
-        """End this environment. An invocation in it fails (only an engine that is stopped hard does that)."""
+    def retire(self, now: float, *, final: bool = False) -> None:
+        """End this environment. An invocation in it fails (only an engine that is stopped hard does that).
+
+        Args:
+            now: seconds.
+            final: the engine ends, so what cannot be destroyed now is left to the spawner, not tried again.
+        """
+        closing = self.phase is Phase.CLOSING
         self._to(Event.RETIRE)
+        self.final = self.final or final
         invocation = self.invocation
         if invocation is not None:
-            self.invocation = None
-            if invocation.outcome is None:
-                self._fail(invocation, failures.sandbox_failed("The engine stopped before the invocation ended"))
-            invocation.ended = now
-            self.note_end(invocation)
-            if not invocation.answered:
-                self.answer(invocation)
+            stopped = failures.sandbox_failed("The engine stopped before the invocation ended")
+            self._conclude(now, invocation, stopped if invocation.outcome is None else None)
         self.deadline = inf
-        self.close()
+        if not closing:
+            self.close()
+
+    def not_closed(self, now: float, reason: str) -> None:
+        """Something of the sandbox would not be ended or removed: its memory is not given to others while it is so."""
+        if self.final:
+            self.closed(now)
+            return
+        self._to(Event.STUCK)
+        self.stuck = reason
+        self._limit(now + min(RETRY_FIRST_S * 2**self.tries, RETRY_MOST_S))
+        self.tries += 1
+        self.lost()
 
     def closed(self, now: float) -> None:
         """Nothing is left of the sandbox."""
@@ -200,6 +267,13 @@ class EnvironmentCore(ABC):
         self.gone()
 
     # ---- shared ----------------------------------------------------------------------------------------------------
+
+    def _limit(self, deadline: float) -> None:
+        """Set the phase's time limit, off the warm path."""
+        self.deadline = deadline
+        if deadline < self._armed_for:
+            self._armed_for = deadline
+            self.arm(deadline)
 
     def _to(self, event: Event) -> None:
         target = TRANSITIONS[self.phase].get(event)
@@ -226,11 +300,30 @@ class EnvironmentCore(ABC):
         invocation.error_type = failure.error_type
         invocation.status = failure.status
 
-    def _end_badly(self, now: float, event: Event, failure: Failure) -> None:
+    def _conclude(self, now: float, invocation: Invocation, failure: Failure | None, ended: float = inf) -> None:
+        """The invocation is over, outside the warm path: write it down, and answer if nobody has."""
+        self.invocation = None
+        self.served += 1
+        if not invocation.started:  # it was still waiting for the thaw
+            invocation.started = now
+            self.note_start(invocation)
+        if failure is None:
+            pass
+        elif invocation.outcome is None:
+            self._fail(invocation, failure)
+        else:  # it had answered; the caller keeps that answer, the log tells the rest
+            invocation.error_type = failure.error_type
+            invocation.status = failure.status
+        invocation.ended = min(now, ended)
+        self.note_end(invocation, failure)
+        if not invocation.answered:
+            self.answer(invocation)
+
+    def _end_badly(self, now: float, event: Event, failure: Failure, ended: float = inf) -> None:
         """Common end of every crash and timeout: tell whoever waits, then kill the whole tree and keep the sandbox."""
         before = self.phase
         self._to(event)
-        if before is Phase.RESETTING or before is Phase.CLOSING:
+        if before is Phase.RESETTING or before is Phase.CLOSING or before is Phase.QUARANTINED:
             return  # an exit that our own kill caused
         self.deadline = inf
         if before is _INIT or before is _REINIT:
@@ -238,20 +331,22 @@ class EnvironmentCore(ABC):
             if before is _INIT:
                 self.init_s = None
             self.note_init(failure, now - self._init_began)
-        invocation = self.invocation
-        if invocation is not None:
-            self.invocation = None
-            self.served += 1
-            if invocation.outcome is None:
-                self._fail(invocation, failure)
-            else:  # it had answered; the caller keeps that answer, the log tells the rest
-                invocation.error_type = failure.error_type
-                invocation.status = failure.status
-            invocation.ended = now
-            self.note_end(invocation)
-            if not invocation.answered:
-                self.answer(invocation)
+        if self.invocation is not None:
+            self._conclude(now, self.invocation, failure, ended)
         self.kill()
+
+    def _give_up(self, now: float, event: Event, reason: str) -> None:
+        """The host failed under the environment: tell whoever waits, then destroy it."""
+        starting = self.phase is _INIT
+        self._to(event)
+        self.deadline = inf
+        if starting:
+            self.refused(reason)
+        else:
+            self.lost()
+        if self.invocation is not None:
+            self._conclude(now, self.invocation, failures.sandbox_failed(reason))
+        self.close()
 
     # ---- actions ---------------------------------------------------------------------------------------------------
 
@@ -262,6 +357,18 @@ class EnvironmentCore(ABC):
     @abstractmethod
     def deliver(self, invocation: Invocation) -> None:
         """Give the parked runtime its event."""
+
+    @abstractmethod
+    def initialized(self) -> None:
+        """Tell the sandbox that Init is over, well; before any event is delivered."""
+
+    @abstractmethod
+    def freeze(self) -> None:
+        """Stop every process; call `freeze_refused` if the host would not, `unavailable` if it left them half-way."""
+
+    @abstractmethod
+    def thaw(self) -> None:
+        """Let every process run again, then call `thawed`, or `unavailable` if the host would not."""
 
     @abstractmethod
     def arm(self, deadline: float) -> None:
@@ -281,7 +388,7 @@ class EnvironmentCore(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End the sandbox, then call `closed`."""
+        """End the sandbox, then call `closed`, or `not_closed` if something of it would not be ended or removed."""
 
     @abstractmethod
     def available(self, *, broken: bool) -> None:
@@ -292,6 +399,10 @@ class EnvironmentCore(ABC):
         """Tell the scheduler that the host would not make this environment."""
 
     @abstractmethod
+    def lost(self) -> None:
+        """Tell the scheduler that no invocation may come any more, though the memory is not free yet. Idempotent."""
+
+    @abstractmethod
     def gone(self) -> None:
         """Tell the scheduler that the environment's memory is free again."""
 
@@ -300,8 +411,8 @@ class EnvironmentCore(ABC):
         """START, for the log."""
 
     @abstractmethod
-    def note_end(self, invocation: Invocation) -> None:
-        """END and REPORT, for the log."""
+    def note_end(self, invocation: Invocation, failure: Failure | None = None) -> None:
+        """END and REPORT, for the log; `failure` when it did not end as it should."""
 
     @abstractmethod
     def note_init(self, failure: Failure | None, seconds: float) -> None:

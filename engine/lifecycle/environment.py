@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from math import ceil, inf
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -53,6 +54,14 @@ class Owner(Protocol):
         """The host would not make it."""
         ...
 
+    def environment_lost(self, environment: Environment) -> None:
+        """It can take no invocation any more, and its memory is not free yet. May be told more than once."""
+        ...
+
+    def environment_stuck(self, environment: Environment, reason: str) -> None:
+        """Something of it would not be ended or removed; destroying it is tried again."""
+        ...
+
     def environment_gone(self, environment: Environment) -> None:
         """Nothing is left of it."""
         ...
@@ -80,6 +89,7 @@ class Environment(EnvironmentCore):
     __slots__ = (
         "_current",
         "_generation",
+        "_listening",
         "_loop",
         "_order",
         "_output",
@@ -88,6 +98,7 @@ class Environment(EnvironmentCore):
         "_process",
         "_provider",
         "_sandbox",
+        "_stopped",
         "_story",
         "_timer",
         "created",
@@ -107,8 +118,11 @@ class Environment(EnvironmentCore):
         owner: Owner,
         *,
         init_timeout_s: float,
+        freeze_after_s: float = inf,
     ) -> None:
-        super().__init__(timeout_s=deployment.function.timeout_s, init_timeout_s=init_timeout_s)
+        super().__init__(
+            timeout_s=deployment.function.timeout_s, init_timeout_s=init_timeout_s, freeze_after_s=freeze_after_s
+        )
         self.id = environment_id
         self.slot = slot
         self.deployment = deployment
@@ -118,13 +132,15 @@ class Environment(EnvironmentCore):
         self._provider = provider
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._order = anyio.Lock()
+        self._order = anyio.Lock(fast_acquire=True)  # nothing to wait for: no turn of the loop lost
         self._generation = 0
         self._sandbox: Sandbox | None = None
         self._process: Process | None = None
         self._output: OutputReader | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pending_exit: Exit | None = None
+        self._listening = False
+        self._stopped = False  # whether the sandbox has been told to freeze, and not successfully to thaw since
         self._current: Invocation | None = None
         self._story: list[tuple[float, str]] = []
 
@@ -171,10 +187,14 @@ class Environment(EnvironmentCore):
         self.server.deliver(invocation)
 
     def arm(self, deadline: float) -> None:
-        """(Re-)set the one timer."""
+        """(Re-)set the one timer, to the next whole millisecond.
+
+        uvloop counts in milliseconds, rounds, and counts from when the loop last woke up: a timer for 0.4 ms would fire
+        at once and be set again, over and over, until the 0.4 ms are over.
+        """
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(max(0.0, deadline - now()), self._fire)
+        self._timer = self._loop.call_later(ceil(max(0.0, deadline - now()) * 1000) / 1000, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
@@ -190,6 +210,19 @@ class Environment(EnvironmentCore):
         self._owner.finished()
         invocation.reply(invocation)
         invocation.outcome = b""
+
+    def initialized(self) -> None:
+        """Tell the sandbox."""
+        if self._sandbox is not None:
+            self._sandbox.initialized()
+
+    def freeze(self) -> None:
+        """Stop the processes."""
+        self._owner.run(self._freeze)
+
+    def thaw(self) -> None:
+        """Let the processes run; the invocation waits for it, its own time limit does not run yet."""
+        self._owner.run(self._thaw)
 
     def launch(self) -> None:
         """Make the sandbox if need be and start the runtime."""
@@ -213,6 +246,10 @@ class Environment(EnvironmentCore):
         """Tell the dispatcher."""
         self._owner.environment_refused(self, reason)
 
+    def lost(self) -> None:
+        """Tell the dispatcher."""
+        self._owner.environment_lost(self)
+
     def gone(self) -> None:
         """Tell the dispatcher."""
         self._owner.environment_gone(self)
@@ -227,8 +264,7 @@ class Environment(EnvironmentCore):
                 sandbox = self._sandbox
                 if sandbox is None:
                     sandbox = self._sandbox = await self._provider.acquire(self.id, self.deployment.limits)
-                    await self.server.listen(sandbox.listener)
-            except (SandboxError, OSError) as error:  # OSError: no descriptor left to listen with
+            except (SandboxError, OSError) as error:  # OSError: no descriptor left
                 if self.phase is Phase.INIT:
                     self.unavailable(now(), str(error))
                 return
@@ -257,8 +293,74 @@ class Environment(EnvironmentCore):
                 self._note(f"process started: pid {process.pid}")
                 self._process = process
                 self._output = OutputReader(self._loop, process.output, self._line)
-        if failure is not None and (self.phase is Phase.INIT or self.phase is Phase.REINIT):
+            refused = None if self._listening or failure is not None else await self._listen(sandbox)
+        if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
+            return
+        if refused is not None:
+            self.unavailable(now(), refused)
+        elif failure is not None:
             self.exited(now(), failure)
+
+    async def _listen(self, sandbox: Sandbox) -> str | None:
+        """Serve the Runtime API. Returns why not, if not.
+
+        After the process was started, as that takes about as long to say its first word: the sandbox's socket has been
+        listening all the while, so the kernel keeps what comes early. The end of the process is not judged before.
+        """
+        try:
+            await self.server.listen(sandbox.listener)
+        except OSError as error:  # no descriptor left to listen with
+            return str(error)
+        self._listening = True
+        if self._pending_exit is not None:
+            self._settle_soon(self._generation)
+        return None
+
+    async def _freeze(self) -> None:
+        async with self._order:
+            sandbox = self._sandbox
+            if self.phase is not Phase.FROZEN or sandbox is None:
+                return  # an invocation has come, or its end, before it came to that
+            self._stopped = True
+            try:
+                await sandbox.freeze()
+            except SandboxError as error:
+                self._note(f"not frozen: {error}")
+            else:
+                self._note("frozen")
+                return
+            if self.phase is not Phase.FROZEN:
+                return  # what comes next sees to it that all of it runs, or none
+            reason = await self._run_again(sandbox)  # a part of it may have been stopped
+        if self.phase is Phase.FROZEN:
+            if reason is None:
+                self.freeze_refused(now())
+            else:
+                self.unavailable(now(), reason)
+
+    async def _thaw(self) -> None:
+        async with self._order:
+            reason = None
+            if self._stopped and self._sandbox is not None and self.phase is not Phase.CLOSING:
+                reason = await self._run_again(self._sandbox)
+        if self.phase is Phase.THAWING:
+            if reason is None:
+                self.thawed(now())
+            else:
+                self.unavailable(now(), reason)
+        elif reason is not None and self.phase is Phase.RESETTING:
+            self.unavailable(now(), reason)  # a process started in it would not run
+
+    async def _run_again(self, sandbox: Sandbox) -> str | None:
+        """Thaw, in order. Returns why it could not be done."""
+        try:
+            await sandbox.thaw()
+        except SandboxError as error:
+            self._note(f"not thawed: {error}")
+            return str(error)
+        self._stopped = False
+        self._note("thawed")
+        return None
 
     async def _kill(self) -> None:
         async with self._order:
@@ -278,20 +380,29 @@ class Environment(EnvironmentCore):
         if reason is None:
             self.killed(now())
         else:
+            self._note(f"not ended: {reason}")
             self.unavailable(now(), reason)
 
     async def _close(self) -> None:
+        reason = None
         async with self._order:
             self._generation += 1
             if self._sandbox is not None:
                 try:
                     await self._sandbox.close()
                 except SandboxError as error:
-                    self._note(f"sandbox not closed cleanly: {error}")
+                    reason = str(error)
             await self.server.close()
             self._end_output()
-            self._process = self._sandbox = None
-        self.closed(now())
+            self._process = None
+            if reason is None:
+                self._sandbox = None
+        if reason is None:
+            self.closed(now())
+            return
+        self._note(f"not closed: {reason}")
+        self._owner.environment_stuck(self, reason)
+        self.not_closed(now(), reason)
 
     # ---- the process's end -----------------------------------------------------------------------------------------
 
@@ -304,6 +415,10 @@ class Environment(EnvironmentCore):
         if generation != self._generation:
             return
         self._pending_exit = exit_
+        if self._listening:
+            self._settle_soon(generation)
+
+    def _settle_soon(self, generation: int) -> None:
         self._loop.call_soon(lambda: self._loop.call_soon(self._settle, generation, now() + SETTLE_S))
 
     def _settle(self, generation: int, until: float) -> None:
@@ -317,8 +432,8 @@ class Environment(EnvironmentCore):
         self.server.on_idle = None
         if self._output is not None:
             self._output.drain()
-        self._note(f"process ended: {exit_.describe()}")
-        self.exited(now(), failures.exited(exit_))
+        self._note(f"process ended: {exit_.describe()}" + (f", by its limit of {exit_.cause}" if exit_.cause else ""))
+        self.exited(now(), failures.exited(exit_, self.deployment.limits))
 
     # ---- what is written down --------------------------------------------------------------------------------------
 
@@ -333,13 +448,15 @@ class Environment(EnvironmentCore):
             invocation.log = []
         self.deployment.log.start(self.log_stream, invocation)
 
-    def note_end(self, invocation: Invocation) -> None:
+    def note_end(self, invocation: Invocation, failure: Failure | None = None) -> None:
         """The last printed lines, then END and REPORT."""
         if self._output is not None:
             self._output.drain()
         self._current = None
         if self._sandbox is not None:
             invocation.max_memory = self._sandbox.memory_peak()
+        if failure is not None and failure.cause == "memory":  # what the kernel refused it is not in any peak
+            invocation.max_memory = self.deployment.function.memory_mb * report.MIB
         invocation.payload = b""
         self.deployment.log.end(self.log_stream, invocation)
 
@@ -381,7 +498,7 @@ class Environment(EnvironmentCore):
             self._output = None
 
     def _disarm(self) -> None:
-        self._armed_for = float("inf")
+        self._armed_for = inf
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,10 +1,22 @@
-"""What a caller is told when the runtime did not answer: AWS's error types and words (facts §4.2, §4.3)."""
+r"""What a caller is told when the runtime did not answer: AWS's error types and words (facts §4.2, §4.3).
+
+Out of memory is `Runtime.OutOfMemory`, as AWS's hosts have printed it since about 2025: ``REPORT … Memory Size: 10239
+MB\tMax Memory Used: 10239 MB\t…Status: error\tError Type: Runtime.OutOfMemory`` is a line of a real log, and the
+platform.runtimeDone event says the same (DataDog/datadog-lambda-extension, pull requests 776 and 1241). The sentence
+that the caller reads stays the old one, ``Runtime exited with error: signal: killed``, which tools look for. Older
+hosts called it Runtime.ExitError.
+
+AWS has no words for the other limits of a sandbox (there, `fork` or `write` fails inside). Where this engine ends a
+function for one of them, the type begins with ``Lambent.``, and the sentence names the limit.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
-from engine.sandbox.api import Exit
+from engine.sandbox.api import Exit, SandboxLimits
+
+OUT_OF_MEMORY = "Runtime.OutOfMemory"
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -15,12 +27,14 @@ class Failure(msgspec.Struct, frozen=True):
         reason: the sentence after ``Error:``.
         status: ``error``, ``timeout`` or ``failure`` as REPORT prints it.
         whole: the complete body when AWS's does not follow the usual pattern, else None.
+        cause: the limit that ended the process, as in `Exit.cause`, else None.
     """
 
     error_type: str
     reason: str
     status: str = "error"
     whole: bytes | None = None
+    cause: str | None = None
 
     def body(self, request_id: str) -> bytes:
         """The JSON payload for the caller."""
@@ -31,11 +45,29 @@ class Failure(msgspec.Struct, frozen=True):
         )
 
 
-def exited(exit_: Exit) -> Failure:
-    """The runtime's process ended without an answer."""
+def exited(exit_: Exit, limits: SandboxLimits | None = None) -> Failure:
+    """The runtime's process ended without an answer; `limits` are what its sandbox was allowed, for the words."""
+    cause = exit_.cause
+    if cause is not None and cause != "memory":
+        return _over_limit(cause, limits)
     if exit_.signal is None and exit_.code == 0:
-        return Failure("Runtime.ExitError", "Runtime exited without providing a reason")
-    return Failure("Runtime.ExitError", f"Runtime exited with error: {exit_.describe()}")
+        reason = "Runtime exited without providing a reason"
+    else:
+        reason = f"Runtime exited with error: {exit_.describe()}"
+    return Failure("Runtime.ExitError" if cause is None else OUT_OF_MEMORY, reason, cause=cause)
+
+
+def _over_limit(cause: str, limits: SandboxLimits | None) -> Failure:
+    """Ended by a limit that AWS has no words for."""
+    if cause == "processes":
+        many = f" than {limits.processes}" if limits is not None else ""
+        reason = f"Runtime was ended: it had more{many} processes and threads, which is the limit of its sandbox"
+        return Failure("Lambent.TooManyProcesses", reason, cause=cause)
+    if cause == "storage":
+        much = f" than {limits.ephemeral_storage_mb} MB" if limits is not None else ""
+        reason = f"Runtime was ended: it kept more{much} in /tmp, which is the function's EphemeralStorage"
+        return Failure("Lambent.StorageExceeded", reason, cause=cause)
+    return Failure("Lambent.LimitExceeded", f"Runtime was ended by a limit of its sandbox: {cause}", cause=cause)
 
 
 def invalid_entrypoint(reason: str) -> Failure:

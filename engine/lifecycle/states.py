@@ -19,11 +19,14 @@ class Phase(IntEnum):
     INVOKE = 3  #: it has an event
     RESPONDED = 4  #: it has answered, and has not asked for `next` yet
     REINIT = 5  #: Init running inside an invocation ("suppressed init")
-    # From here on nothing that a process says counts any more.
-    RESETTING = 6  #: its process tree is being killed; the sandbox and /tmp stay
-    BROKEN = 7  #: sandbox without a process: Init runs again inside the next invocation
-    CLOSING = 8  #: being destroyed
-    CLOSED = 9  #: gone; nothing is left of it
+    # From here on nothing that a process says counts: it is stopped, or being killed.
+    FROZEN = 6  #: idle, and its processes are stopped, or are about to be
+    THAWING = 7  #: it has an invocation, which waits until the processes run again
+    RESETTING = 8  #: its process tree is being killed; the sandbox and /tmp stay
+    BROKEN = 9  #: sandbox without a process: Init runs again inside the next invocation
+    CLOSING = 10  #: being destroyed
+    QUARANTINED = 11  #: it would not be destroyed: it keeps its memory, and destroying it is tried again
+    CLOSED = 12  #: gone; nothing is left of it
 
 
 class Event(IntEnum):
@@ -36,11 +39,16 @@ class Event(IntEnum):
     ERROR = 4  #: it posted an invocation error
     INIT_ERROR = 5  #: it posted an init error
     EXIT = 6  #: its process ended, or could not be started
-    DEADLINE = 7  #: the Init or invocation deadline passed
+    DEADLINE = 7  #: the deadline of the Init, the invocation or the thaw passed
     KILLED = 8  #: no process is left in the sandbox
     RETIRE = 9  #: the scheduler (or the engine's shutdown) ends it
     UNAVAILABLE = 10  #: the host would not give it a sandbox
     CLOSED = 11  #: the sandbox is gone
+    FREEZE = 12  #: it has been idle for long enough to be frozen
+    FREEZE_REFUSED = 13  #: the host would not freeze it
+    THAWED = 14  #: its processes run again
+    STUCK = 15  #: something of it would not be ended or removed
+    RETRY = 16  #: it is time to try that again
 
 
 TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
@@ -60,6 +68,21 @@ TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
         Event.BEGIN: Phase.INVOKE,
         Event.EXIT: Phase.CLOSING,
         Event.RETIRE: Phase.CLOSING,
+        Event.FREEZE: Phase.FROZEN,
+    },
+    Phase.FROZEN: {
+        Event.BEGIN: Phase.THAWING,
+        Event.EXIT: Phase.CLOSING,
+        Event.RETIRE: Phase.CLOSING,
+        Event.FREEZE_REFUSED: Phase.READY,
+        Event.UNAVAILABLE: Phase.CLOSING,  # neither frozen nor thawed
+    },
+    Phase.THAWING: {
+        Event.THAWED: Phase.READY,  # and its invocation begins at once
+        Event.EXIT: Phase.RESETTING,
+        Event.DEADLINE: Phase.CLOSING,
+        Event.RETIRE: Phase.CLOSING,
+        Event.UNAVAILABLE: Phase.CLOSING,
     },
     Phase.INVOKE: {
         Event.RESPONSE: Phase.RESPONDED,
@@ -78,7 +101,7 @@ TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
         Event.EXIT: Phase.RESETTING,  # the exits that the kill itself causes
         Event.KILLED: Phase.BROKEN,
         Event.RETIRE: Phase.CLOSING,
-        Event.UNAVAILABLE: Phase.CLOSING,  # something in it would not die
+        Event.UNAVAILABLE: Phase.CLOSING,  # something in it would not die, or not be thawed
     },
     Phase.BROKEN: {
         Event.BEGIN: Phase.REINIT,
@@ -95,6 +118,13 @@ TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
         Event.EXIT: Phase.CLOSING,
         Event.KILLED: Phase.CLOSING,
         Event.CLOSED: Phase.CLOSED,
+        Event.STUCK: Phase.QUARANTINED,
+        Event.RETIRE: Phase.CLOSING,  # the engine ends: this try is the last
+    },
+    Phase.QUARANTINED: {
+        Event.EXIT: Phase.QUARANTINED,
+        Event.RETRY: Phase.CLOSING,
+        Event.RETIRE: Phase.CLOSING,  # likewise
     },
     Phase.CLOSED: {},
 }

@@ -18,8 +18,8 @@ from engine.sandbox.api import Exit
 class Recorder(EnvironmentCore):
     """A core whose actions are written down."""
 
-    def __init__(self, timeout_s: float = 3.0) -> None:
-        super().__init__(timeout_s=timeout_s, init_timeout_s=10.0)
+    def __init__(self, timeout_s: float = 3.0, freeze_after_s: float = inf) -> None:
+        super().__init__(timeout_s=timeout_s, init_timeout_s=10.0, freeze_after_s=freeze_after_s)
         self.did: list[str] = []
         self.armed = inf
 
@@ -32,6 +32,15 @@ class Recorder(EnvironmentCore):
 
     def deliver(self, invocation: Invocation) -> None:
         self.did.append("deliver")
+
+    def initialized(self) -> None:
+        self.did.append("initialized")
+
+    def freeze(self) -> None:
+        self.did.append("freeze")
+
+    def thaw(self) -> None:
+        self.did.append("thaw")
 
     def arm(self, deadline: float) -> None:
         self.armed = deadline
@@ -56,13 +65,16 @@ class Recorder(EnvironmentCore):
     def refused(self, reason: str) -> None:
         self.did.append(f"refused {reason}")
 
+    def lost(self) -> None:
+        self.did.append("lost")
+
     def gone(self) -> None:
         self.did.append("gone")
 
     def note_start(self, invocation: Invocation) -> None:
         self.did.append("START")
 
-    def note_end(self, invocation: Invocation) -> None:
+    def note_end(self, invocation: Invocation, failure: failures.Failure | None = None) -> None:
         self.did.append("END")
 
     def note_init(self, failure: failures.Failure | None, seconds: float) -> None:
@@ -90,12 +102,12 @@ def invocation(*, tail: bool = False) -> Invocation:
     return made
 
 
-def ready(timeout_s: float = 3.0) -> Recorder:
-    core = Recorder(timeout_s)
+def ready(timeout_s: float = 3.0, freeze_after_s: float = inf) -> Recorder:
+    core = Recorder(timeout_s, freeze_after_s)
     core.start(0.0)
     core.sandbox_made(0.1)
     core.next(0.5)
-    assert core.take() == ["launch", "init ok", "available"]
+    assert core.take() == ["launch", "initialized", "init ok", "available"]
     return core
 
 
@@ -233,7 +245,7 @@ def test_a_crash_after_the_answer_leaves_the_answer_alone():
 def test_a_process_that_dies_while_idle_ends_its_environment():
     core = ready()
     core.exited(2.0, failures.exited(Exit(1)))
-    assert core.take() == ["close"]
+    assert core.take() == ["lost", "close"], "nobody may give it an invocation while it is being closed"
     core.closed(2.1)
     assert core.take() == ["gone"]
 
@@ -244,7 +256,7 @@ def test_a_failed_init_is_retried_inside_the_next_invocation():
     assert core.take() == ["START", "launch"]
     assert core.phase is Phase.REINIT
     core.next(5.5)
-    assert core.take() == ["deliver"]
+    assert core.take() == ["initialized", "deliver"]
     core.responded(5.6, b"1")
     core.next(5.7)
     assert core.take() == ["returning", "answer", "END", "available"]
@@ -330,6 +342,9 @@ def test_every_event_that_is_not_in_the_table_is_refused_and_changes_nothing(pha
         Event.RETIRE: lambda: core.retire(1.0),
         Event.UNAVAILABLE: lambda: core.unavailable(1.0, ""),
         Event.CLOSED: lambda: core.closed(1.0),
+        Event.FREEZE_REFUSED: lambda: core.freeze_refused(1.0),
+        Event.THAWED: lambda: core.thawed(1.0),
+        Event.STUCK: lambda: core.not_closed(1.0, ""),
     }
     if event in calls:
         with pytest.raises(IllegalTransition, match="the story"):
