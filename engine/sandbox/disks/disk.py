@@ -16,7 +16,7 @@ from . import kernel, loop
 
 #: With more than this on it, a disk is shut down before it is dropped, so that nothing is written for nobody.
 _WORTH_SHUTDOWN = 1024 * 1024
-#: Until Linux 5.17 the kernel clears a device a moment after its last user went.
+#: Some kernels clear a device a moment after its last user went, by a worker.
 _CLEAR_SECONDS = 0.25
 
 
@@ -98,7 +98,7 @@ class Disk:
         return True
 
     def _failed(self) -> bool:
-        """Whether ext4 met an error: since Linux 6.15 statfs(2) does not show that it then refuses writes."""
+        """Whether ext4 met an error: statfs(2) does not show that it refuses writes since (seen on Linux 6.18)."""
         try:
             count = Path(f"/sys/fs/ext4/loop{self._number}/errors_count").read_text()
         except OSError:
