@@ -26,7 +26,6 @@ import anyio
 import anyio.to_thread
 import msgspec
 import psutil
-from anyio.abc import TaskGroup
 
 from engine.clock import Clock, SystemClock
 from engine.dispatch.deployment import Deployment
@@ -49,7 +48,7 @@ from engine.lifecycle.variables import Identity
 from engine.model import limits
 from engine.model.function import FunctionVersion
 from engine.model.invocation import Invocation
-from engine.sandbox import make_provider
+from engine.sandbox import NamespaceProvider, ProcessProvider, make_provider
 from engine.store import CreateFunctionRequest, FunctionChange, FunctionCode, FunctionRegistry, pack_folder
 from engine.store.requests import Environment
 from engine.store.unzip import remove_tree, unzip
@@ -68,6 +67,7 @@ class Engine:
     Args:
         data_dir: where functions and their code are kept; None for a temporary place that is removed at the end.
         isolation: ``auto``, ``process`` or ``sandbox``.
+        network: in sandbox mode, ``host`` (shared with the host) or ``own`` (loopback only) for each environment.
         memory_mb: budget in MB for the sum of MemorySize of all environments; None for 3/4 of the machine's memory.
         account_concurrency: invocations in flight at once, over all functions.
         keep_alive_s: idle environments end after this many seconds.
@@ -87,6 +87,7 @@ class Engine:
         *,
         data_dir: str | Path | None = None,
         isolation: str = "auto",
+        network: str = "host",
         memory_mb: int | None = None,
         account_concurrency: int = limits.ACCOUNT_CONCURRENCY,
         keep_alive_s: float = 600.0,
@@ -109,6 +110,7 @@ class Engine:
         self.region = region
         self.hot_reload = hot_reload
         self.isolation = isolation
+        self._own_network = network == "own"
         self._data_dir = Path(data_dir) if data_dir is not None else None
         self._account_concurrency = account_concurrency
         self._keep_alive_s = keep_alive_s
@@ -162,12 +164,13 @@ class Engine:
         await self.registry.open()
         stack.push_async_callback(self.registry.close)
         await anyio.to_thread.run_sync(shutil.rmtree, self.data_dir / "live", True)  # what a killed engine left
-        self.provider = await anyio.to_thread.run_sync(make_provider, self.isolation, self.data_dir / "run")
+        folder = self.data_dir / "runtimes"
+        self.provider = await anyio.to_thread.run_sync(self._make_provider, folder)
+        self.runtimes = Runtimes(folder, self.provider.seen_runtimes(), self.provider.reachable)
+        await anyio.to_thread.run_sync(self.runtimes.install)
         await self.provider.start()
         stack.push_async_callback(self.provider.stop)
-        self.runtimes = Runtimes(self.data_dir / "runtimes", self.provider.reachable)
-        await anyio.to_thread.run_sync(self.runtimes.install)
-        self._tasks: TaskGroup = await stack.enter_async_context(anyio.create_task_group())
+        self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
         self.dispatcher = Dispatcher(
             self.provider,
             self._tasks,
@@ -182,6 +185,9 @@ class Engine:
         stack.push_async_callback(self._stop_environments)
         self.frontend = Frontend(self.dispatcher, self.resolve, self._submit_live)
         self.registry.subscribe(self._changed)
+
+    def _make_provider(self, runtimes: Path) -> ProcessProvider | NamespaceProvider:
+        return make_provider(self.isolation, self.data_dir / "run", runtimes, own_network=self._own_network)
 
     def _make_data_dir(self) -> Path:
         if self._data_dir is None:

@@ -100,12 +100,14 @@ class Deployment:
             argv=list(command) if command is not None else [f"{paths.task_root}/bootstrap"],
             env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream),
             cwd=paths.task_root,
+            folders={paths.task_root: self.code_root} if paths.task_root != self.code_root else {},
         )
 
     async def explain(self, refused: SpawnFailed, sandbox: Sandbox) -> str:
         """Why the runtime could not be executed, in AWS's words (facts §4.2)."""
-        if refused.errno == errno.ENOENT and not await anyio.to_thread.run_sync(os.path.lexists, refused.path):
+        task_root = sandbox.paths(self.code_root).task_root
+        path = self.code_root + refused.path.removeprefix(task_root) if task_root != self.code_root else refused.path
+        if refused.errno == errno.ENOENT and not await anyio.to_thread.run_sync(os.path.lexists, path):
             # Where a bootstrap is looked for (facts §5.2); layers (/opt) are not there yet.
-            task_root = sandbox.paths(self.code_root).task_root
             return f"Couldn't find valid bootstrap(s): [{task_root}/bootstrap /opt/bootstrap]"
         return str(refused)

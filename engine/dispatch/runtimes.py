@@ -7,6 +7,7 @@ the users whom functions run as cannot reach (a virtual environment under /root,
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,21 +22,28 @@ from engine.dispatch.deployment import EntrypointMissing
 class Runtimes:
     """The managed runtimes of one engine."""
 
-    def __init__(self, folder: Path, reachable: Callable[[str], str | None]) -> None:
-        """`folder` is ours to fill; `reachable` names what keeps functions from a path, None when nothing does."""
-        self._folder = folder
+    def __init__(self, folder: Path, seen: str, reachable: Callable[[str], str | None]) -> None:
+        """Describe them.
+
+        Args:
+            folder: ours to fill.
+            seen: where functions see it.
+            reachable: names what keeps functions from a path, None when nothing does.
+        """
+        self.folder = folder
+        self._seen = seen
         self._reachable = reachable
         self._commands: dict[str, Sequence[str] | None] = {}
         self._looking = anyio.Lock()
 
     def install(self) -> None:
         """Copy the bootstraps. Blocking. Raises OSError."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True)
-        self._folder.chmod(0o755)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.folder.chmod(0o755)
         for language, name in (("python", "bootstrap.py"), ("nodejs", "bootstrap.js")):
             source = bootstraps.path(language) / name
-            target = self._folder / language
+            target = self.folder / language
             target.mkdir()
             target.chmod(0o755)
             shutil.copyfile(source, target / name)
@@ -52,11 +60,21 @@ class Runtimes:
         async with self._looking:
             if runtime not in self._commands:
                 try:
-                    command = await anyio.to_thread.run_sync(bootstraps.command, runtime, self._folder, self._reachable)
+                    command = await anyio.to_thread.run_sync(self._find, runtime)
                 except bootstraps.RuntimeNotFoundError as error:
                     raise EntrypointMissing(str(error)) from None
                 self._commands[runtime] = command
         return self._commands[runtime]
+
+    def _find(self, runtime: str) -> Sequence[str] | None:
+        command = bootstraps.command(runtime, self._seen, self._reachable)
+        if command is not None and runtime.startswith("python"):
+            # A function may not write beside its bootstrap, so the interpreter's compiled form is made now: 10 ms less
+            # for each cold start. One that cannot be made is no harm.
+            with suppress(OSError, subprocess.SubprocessError):
+                source = self.folder / "python" / "bootstrap.py"
+                subprocess.run([command[0], "-I", "-m", "py_compile", source], check=False, timeout=30)
+        return command
 
     async def prepare(self, runtime: str) -> None:
         """Look for the interpreter ahead of the first cold start; a missing one is told when it is needed."""

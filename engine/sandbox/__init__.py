@@ -9,7 +9,7 @@ processes: after a time-out or a crash the lifecycle kills them and starts new o
     ordinary processes (`process`). Any Unix, no privilege needed; as root, each sandbox has a user of its own. What it
     cannot enforce it says: `SandboxProvider.weaknesses`.
 ``sandbox``
-    namespaces and control groups. Not available in this version.
+    namespaces, control groups, a user of its own, a disk of its own, a filter of system calls (`namespaces`).
 
 How a process comes to be (`spawner` has the figures)::
 
@@ -52,10 +52,12 @@ from .api import (
     SandboxProvider,
     SpawnFailed,
 )
+from .namespaces import NamespaceProvider, why_not
 from .process import ProcessProvider
 
 __all__ = [
     "Exit",
+    "NamespaceProvider",
     "Process",
     "ProcessProvider",
     "ProcessSpec",
@@ -70,22 +72,27 @@ __all__ = [
 MODES = ("auto", "process", "sandbox")
 
 
-def make_provider(isolation: str, runtime_dir: Path, *, lambda_runtime_dir: str = "/var/runtime") -> ProcessProvider:
-    """The provider for an isolation mode.
+def make_provider(
+    isolation: str, runtime_dir: Path, runtimes: Path, *, own_network: bool = False
+) -> ProcessProvider | NamespaceProvider:
+    """The provider for an isolation mode. Blocking, some milliseconds.
 
     Args:
-        isolation: ``auto`` (the strongest this version and host offer), ``process`` or ``sandbox``.
-        runtime_dir: a directory for this engine alone; /tmp folders of functions live in it.
-        lambda_runtime_dir: what functions get as LAMBDA_RUNTIME_DIR in process mode.
+        isolation: ``auto`` (the strongest that this host offers), ``process`` or ``sandbox``.
+        runtime_dir: a directory for this engine alone; /tmp folders and disks of functions live in it.
+        runtimes: the folder of the managed runtimes' bootstraps.
+        own_network: in sandbox mode, whether each environment gets a network of its own with nothing but loopback.
 
     Raises:
-        ConfigurationError: no such mode, or not in this version.
+        ConfigurationError: no such mode, or the host cannot offer it; says what is missing.
     """
-    if isolation == "sandbox":
-        raise ConfigurationError(
-            "isolation 'sandbox' (namespaces and control groups) is not available yet in this version of Lambent: "
-            "use 'process', or 'auto' to get it as soon as it is there"
-        )
     if isolation not in MODES:
         raise ConfigurationError(f"isolation {isolation!r} is not known: allowed are {', '.join(MODES)}")
-    return ProcessProvider(runtime_dir, lambda_runtime_dir=lambda_runtime_dir)
+    reason = None if isolation == "process" else why_not(own_network=own_network)
+    if isolation == "sandbox" and reason is not None:
+        raise ConfigurationError(f"isolation 'sandbox' is not possible here: {reason}")
+    if isolation == "process" or reason is not None:
+        if own_network:
+            raise ConfigurationError("a network of its own for each environment needs isolation 'sandbox'")
+        return ProcessProvider(runtime_dir, runtimes, instead_of_sandbox=reason)
+    return NamespaceProvider(runtime_dir, runtimes, own_network=own_network)

@@ -41,11 +41,14 @@ class ProcessSpec(Struct, frozen=True, kw_only=True):
         argv: the program and its arguments; ``argv[0]`` is an absolute path.
         env: the whole environment; nothing is inherited.
         cwd: the working directory (the task root).
+        folders: the host's folders that it is to see, by their path in `Sandbox.paths`. They are shown when the first
+            process of a sandbox starts; where nothing is mounted, the two paths are the same.
     """
 
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
+    folders: Mapping[str, str] = {}
 
 
 class Exit(Struct, frozen=True):
@@ -166,6 +169,14 @@ class SandboxProvider(Protocol):
 
     def weaknesses(self) -> list[str]:
         """One line per limit that this mode cannot enforce on this host."""
+        ...
+
+    def reachable(self, path: str) -> str | None:
+        """What keeps functions from this path of the host, None when nothing does. Blocking."""
+        ...
+
+    def seen_runtimes(self) -> str:
+        """Where functions see the folder of the managed runtimes' bootstraps."""
         ...
 
     async def start(self) -> None:

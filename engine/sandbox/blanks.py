@@ -84,7 +84,7 @@ class Blank:
                     f"an order of {len(data)} bytes did not fit the empty socket of a blank ({sent} sent)"
                 )
             return
-        descriptor = _memory_file(payload)
+        descriptor = memory_file(payload)
         try:
             socket.send_fds(self._socket, [wire.ORDER.pack(wire.IN_FILE, kind)], [descriptor])
         finally:
@@ -120,7 +120,7 @@ def check(answer: bytes) -> None:
         raise Answer(number, step, os.fsdecode(answer[wire.ANSWER.size :]))
 
 
-def _memory_file(payload: bytes) -> int:
+def memory_file(payload: bytes) -> int:
     """A descriptor of a file in memory (elsewhere: an unnamed temporary file) with this content."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("order")

@@ -22,6 +22,7 @@ from . import users
 from .addresses import Endpoints
 from .api import Exit, SandboxLimits, SandboxProvider
 from .blanks import Answer
+from .monitor import Monitor
 from .process_sandbox import ProcessSandbox, SandboxProcess
 from .rundir import RunDirectory, barrier
 from .spawner import tree, wire
@@ -39,8 +40,10 @@ class ProcessProvider:
     Args:
         runtime_dir: the engine's runtime directory, exclusively its own; made when it is not there. When the engine is
             root, every folder on the way to it must let other users pass.
+        runtimes: the folder of the managed runtimes' bootstraps.
         lambda_runtime_dir: what functions get as LAMBDA_RUNTIME_DIR.
         first_user: where the user ids for sandboxes begin (see `users`).
+        instead_of_sandbox: why this mode and not the stronger one; None when it was asked for.
     """
 
     mode = "process"
@@ -48,16 +51,22 @@ class ProcessProvider:
     def __init__(
         self,
         runtime_dir: Path,
+        runtimes: Path | None = None,
         *,
         lambda_runtime_dir: str = "/var/runtime",
         first_user: int = users.FIRST_ID,
+        instead_of_sandbox: str | None = None,
     ) -> None:
         self.runtime_dir = runtime_dir
+        self.runtimes = runtimes or runtime_dir
         self.lambda_runtime_dir = lambda_runtime_dir
         self.marker = 0
         self.tmp_root = ""
         self.sandboxes: dict[str, ProcessSandbox] = {}
+        self.monitor = Monitor("session", count_processes=True)
+        """Holds the limits; the one for this host from `start` on."""
         self._first_user = first_user
+        self._instead_of_sandbox = instead_of_sandbox
         self._shared_user_because: str | None = "the engine has not been started"
         self._users: users.UserBlock | None = None
         self._directory: RunDirectory | None = None
@@ -90,11 +99,17 @@ class ProcessProvider:
             ]
             if sys.platform != "linux":
                 lines.append("process tree: without /proc, processes that leave their session are not found and ended")
+        if self._instead_of_sandbox is not None:
+            lines.append(f"isolation: process, not sandbox: {self._instead_of_sandbox}")
         return lines
 
     def reachable(self, path: str) -> str | None:
         """The folder that keeps functions from reaching `path`, or None when they can. Blocking."""
         return None if self._shared_user_because is not None else barrier(path)
+
+    def seen_runtimes(self) -> str:
+        """Where functions see the folder of the managed runtimes: where it is."""
+        return str(self.runtimes)
 
     async def start(self) -> None:
         """Claim the runtime directory and a block of user ids, start the spawner, remove what a killed engine left.
@@ -112,6 +127,8 @@ class ProcessProvider:
                 self._users = await asyncio.to_thread(self._claim_users, self._directory)
                 inherit.append(self._users.lock)
             self.marker = (random.getrandbits(36) | 1 << 36) << tree.MARKER_SANDBOX_BITS
+            self.monitor = Monitor(self._known_by(), count_processes=self._users is None)
+            await self.monitor.start()
             earlier = await asyncio.to_thread(self._directory.recall, "marker")
             leftovers = await asyncio.to_thread(self._directory.leftovers)
             self._spawner = SpawnerClient(
@@ -292,7 +309,14 @@ class ProcessProvider:
                 f"{os.strerror(failure.number)}: {failure.text}"
             ) from None
 
+    def _known_by(self) -> str:
+        """What the processes of a sandbox are known by."""
+        if self._users is not None:
+            return "user"
+        return "marker" if sys.platform == "linux" else "session"
+
     async def _end(self) -> None:
+        await self.monitor.stop()
         spawner, self._spawner = self._spawner, None
         if spawner is not None:
             await spawner.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from engine.errors import SandboxError
 
-from . import rlimits
+from . import program, rlimits
 from .api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
 from .blanks import Answer, Blank, check
 from .spawner import wire
 from .spawner_client import TRIES, SpawnerGoneError
 
 if TYPE_CHECKING:
+    from .monitor import Watch
     from .process import ProcessProvider
 
 MEMORY_SAMPLE_SECONDS = 0.25
@@ -32,6 +34,7 @@ _STEPS = {
     wire.STEP_TREE: "ending all processes",
     wire.STEP_REMOVE: "removing /tmp",
 }
+_LOG = logging.getLogger("lambent.sandbox")
 _DONE = wire.ANSWER.pack(0, 0)
 
 
@@ -107,6 +110,8 @@ class ProcessSandbox:
         self._empty: asyncio.Future[None] | None = None
         self._closed = False
         self._abandoned = False
+        self._watch: Watch | None = None
+        self._over: asyncio.Task[None] | None = None
         self._peak: int | None = None
         self._sampled = float("-inf")
 
@@ -117,6 +122,8 @@ class ProcessSandbox:
         """A spare gets its name and its limits."""
         self.id = sandbox_id
         self._limits = rlimits.encode(limits, private_user=self.user is not None, marker=self._marker)
+        key = self.user if self.user is not None else self._provider.marker | self.number
+        self._watch = self._provider.monitor.watch(key, limits, self.tmp_dir, self._exceeded)
 
     @property
     def pids(self) -> list[int]:
@@ -134,9 +141,11 @@ class ProcessSandbox:
             SpawnFailed: execve refused.
             SandboxError: the host refused, the spec cannot be passed on, or the sandbox is closed.
         """
-        order = self._order(spec)
+        order = program.encode(spec, self._user, self._limits)
         deaths = 0
         while deaths < TRIES:
+            if self._over is not None:  # the same, begun by the monitor
+                await asyncio.wait([self._over])
             if self._turn.locked():
                 async with self._turn:  # a kill is going on: a process started now would get lost in it
                     pass
@@ -148,13 +157,15 @@ class ProcessSandbox:
             except SpawnerGoneError:
                 deaths += 1
                 continue
-            if self._turn.locked() or self._closed:
+            if self._turn.locked() or self._over is not None or self._closed:
                 blank.discard()
                 continue
             process = SandboxProcess(blank, on_exit)
             if not self._processes:  # memory does not outlive the processes: the figure starts anew with them
                 self._peak = None
                 self._sampled = float("-inf")
+                if self._watch is not None:
+                    self._provider.monitor.begin(self._watch)
             self._provider.watch(process, self)
             self._processes[process.pid] = process
             try:
@@ -172,6 +183,8 @@ class ProcessSandbox:
                 raise
             finally:
                 spawner.replenish()
+            if self._watch is not None:
+                self._provider.monitor.add(self._watch, process.pid)
             process.started()
             return process
         raise SandboxError(f"sandbox {self.id}: {deaths} processes of the spawner ended before they could become one")
@@ -187,7 +200,9 @@ class ProcessSandbox:
                 await self._end(wire.KILL)
 
     def initialized(self) -> None:
-        """No share of CPU is enforced here yet."""
+        """The share of CPU holds from here on."""
+        if self._watch is not None:
+            self._provider.monitor.initialized(self._watch)
 
     async def freeze(self) -> None:
         """SIGSTOP to every process.
@@ -195,6 +210,8 @@ class ProcessSandbox:
         Raises:
             SandboxError: the host refused.
         """
+        if self._watch is not None:
+            self._provider.monitor.freezing(self._watch)
         await self._signal_all(signal.SIGSTOP)
 
     async def thaw(self) -> None:
@@ -204,18 +221,22 @@ class ProcessSandbox:
             SandboxError: the host refused.
         """
         await self._signal_all(signal.SIGCONT)
+        if self._watch is not None:
+            self._provider.monitor.thawed(self._watch)
 
     def memory_peak(self) -> int | None:
-        """The largest resident set, in bytes, that a process started by `spawn` was seen to have; None before one.
+        """The most memory seen, in bytes; None before there was a process.
 
-        It is VmHWM, the kernel's own high-water mark, read at most every 250 ms, and the kernel's figure at the exit.
-        Children that the process made are not counted.
+        The larger of two figures: VmHWM, the kernel's own high-water mark, of a process started by `spawn`, read at
+        most every 250 ms and at its exit; and what the monitor saw the whole tree to have at any of its looks.
         """
         now = time.monotonic()
         if now - self._sampled >= MEMORY_SAMPLE_SECONDS:
             self._sampled = now
             for pid in self._processes:
                 self._peak_of(_high_water(pid))
+        if self._watch is not None and self._watch.peak:
+            self._peak_of(self._watch.peak)
         return self._peak
 
     async def close(self) -> None:
@@ -232,6 +253,8 @@ class ProcessSandbox:
             try:
                 await self._end(wire.CLOSE)
             finally:
+                if self._watch is not None:
+                    self._provider.monitor.close(self._watch)
                 self._provider.closed(self, clean=not self._abandoned)
 
     def process_ended(self, process: SandboxProcess, how: Exit, peak: int | None) -> None:
@@ -239,6 +262,12 @@ class ProcessSandbox:
         self._processes.pop(process.pid, None)
         if self._peak is None or (peak or 0) > _BLANK_BYTES:
             self._peak_of(peak)
+        watch = self._watch
+        if how.signal == signal.SIGKILL and watch is not None and watch.cause is not None:
+            self._exceeded(watch.epoch, watch.cause)  # in case this is told before that
+            how = Exit(None, how.signal, watch.cause)
+        elif how.signal == signal.SIGXFSZ:
+            how = Exit(None, how.signal, "storage")
         process.ended(how)
         if not self._processes and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
@@ -266,6 +295,19 @@ class ProcessSandbox:
             await self._empty
             self._empty = None
 
+    def _exceeded(self, epoch: int, cause: str) -> None:
+        """The monitor kills this tree: no process is started until all of it is gone, whatever is left undone by it."""
+        if self._over is None and not self._closed and self._watch is not None and epoch == self._watch.epoch:
+            self._over = asyncio.get_running_loop().create_task(self._end_exceeded(cause))
+
+    async def _end_exceeded(self, cause: str) -> None:
+        try:
+            await self.kill()
+        except SandboxError as error:  # it is abandoned; whoever uses it next, or closes it, is told
+            _LOG.warning("after sandbox %s had exceeded its limit of %s: %s", self.id, cause, error)
+        finally:
+            self._over = None
+
     async def _signal_all(self, signum: int) -> None:
         async with self._turn:
             if self._closed:
@@ -275,22 +317,6 @@ class ProcessSandbox:
             except Answer as failure:
                 reason = f"{os.strerror(failure.number)}: {failure.text}"
                 raise SandboxError(f"sandbox {self.id}: signal {signum} to all failed: {reason}") from None
-
-    def _order(self, spec: ProcessSpec) -> bytes:
-        """The spec as the payload that `spawner.blank` reads.
-
-        Raises:
-            SandboxError: it holds what no process can be given.
-        """
-        strings = [self._user, self._limits, spec.cwd, str(len(spec.argv)), *spec.argv]
-        for name, value in spec.env.items():
-            if not name or "=" in name:
-                raise SandboxError(f"an environment variable for {spec.argv[0]} has the name {name!r}, which cannot be")
-            strings.append(f"{name}={value}")
-        payload = os.fsencode("\0".join(strings))
-        if payload.count(b"\0") != len(strings) - 1:
-            raise SandboxError(f"an argument or environment variable for {spec.argv[0]} contains a NUL byte")
-        return payload
 
     async def _explain(self, failure: Answer, spec: ProcessSpec) -> Exception:
         reason = os.strerror(failure.number)

@@ -18,11 +18,13 @@ _RLIMIT_NPROC = getattr(resource, "RLIMIT_NPROC", None)
 def encode(limits: SandboxLimits, *, private_user: bool, marker: int | None) -> str:
     """The limits in the form that `spawner.blank` reads: ``resource=soft:hard,…``.
 
+    FSIZE bounds a single file, as the sum of them is only looked at now and then (`engine.sandbox.monitor.storage`).
     NPROC counts all processes of a user, so it is a limit of the sandbox only when the user is the sandbox's own.
     """
     table: dict[int, tuple[int, int]] = {
         resource.RLIMIT_NOFILE: (limits.open_files, limits.open_files),
         resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_FSIZE: (limits.ephemeral_storage_mb * _MIB, limits.ephemeral_storage_mb * _MIB),
         resource.RLIMIT_STACK: (8 * _MIB, _NO_LIMIT),
     }
     if _RLIMIT_MEMLOCK is not None:

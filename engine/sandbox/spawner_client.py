@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class SpawnerClient:
         on_exit: called on the loop with (pid, exit, peak resident bytes) for each process that ended.
         on_death: called on the loop when the spawner ended unexpectedly; all its processes are dead or dying.
         inherit: descriptors that live as long as the spawner does (locks).
+        blanks: how many to keep ready.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class SpawnerClient:
         on_exit: Callable[[int, Exit, int], None],
         on_death: Callable[[], None],
         inherit: Sequence[int] = (),
+        blanks: int = BLANKS,
     ) -> None:
         self.pid: int | None = None
         """The running spawner's process id."""
@@ -65,9 +68,10 @@ class SpawnerClient:
         self._control: socket.socket | None = None
         self._reader = wire.FrameReader()
         self._unsent = b""
-        self._programs = Stock(BLANKS, lambda count: self._ask(wire.MORE, count))
+        self._programs = Stock(blanks, lambda count: self._ask(wire.MORE, count))
         self._workers = Stock(0, lambda count: self._ask(wire.WORKERS, count))
         self._requests: dict[int, asyncio.Future[bytes]] = {}
+        self._firsts: deque[asyncio.Future[socket.socket]] = deque()
         self._started: asyncio.Future[None] | None = None
         self._later: asyncio.TimerHandle | None = None
 
@@ -158,8 +162,25 @@ class SpawnerClient:
                 raise SpawnerGoneError(f"the spawner and its process {blank.pid} ended in the middle of their work")
         raise SandboxError(f"{TRIES} processes of the spawner ended over one piece of work; its stderr may say why")
 
-    async def open_sandbox(self, number: int, group: bytes, folder: bytes, user: bytes) -> None:
-        """Make a sandbox's folder and have the sandbox ended when the engine is gone.
+    async def start_first(self, namespaces: int) -> socket.socket:
+        """Start the first process of a sandbox in these namespaces (CLONE_NEW flags); returns our end of its socket.
+
+        Raises:
+            SandboxError: the host refused.
+            SpawnerGoneError: the spawner ended meanwhile.
+        """
+        answer: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        self._firsts.append(answer)
+        self._send(wire.frame(wire.FIRST, 0, str(namespaces).encode()))
+        return await answer
+
+    async def open_sandbox(self, number: int, *strings: bytes) -> None:
+        """Have a sandbox ended when the engine is gone, and make its folder if it has one.
+
+        Args:
+            number: the engine's number for it.
+            strings: its group (`tree.Group`), its folder, that folder's user, directories of its control groups; each
+                may be empty.
 
         Raises:
             Answer: the folder could not be made.
@@ -167,7 +188,7 @@ class SpawnerClient:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._requests[number] = answer
         try:
-            self._send(wire.frame(wire.OPEN, number, wire.join(group, folder, user)))
+            self._send(wire.frame(wire.OPEN, number, wire.join(*strings)))
             check(await answer)
         finally:
             del self._requests[number]
@@ -245,6 +266,8 @@ class SpawnerClient:
             code, peak = wire.EXIT_STATUS.unpack(payload)
             self._programs.ended(number)
             self._on_exit(number, Exit(code) if code >= 0 else Exit(None, -code), peak)
+        elif kind == wire.STARTED:
+            self._first_started(number, descriptors)
         elif kind == wire.OPENED:
             request = self._requests.get(number)
             if request is not None and not request.done():
@@ -256,6 +279,16 @@ class SpawnerClient:
             self.pid = number
             if self._started is not None and not self._started.done():
                 self._started.set_result(None)
+
+    def _first_started(self, failed: int, descriptors: list[int]) -> None:
+        answer = self._firsts.popleft()
+        if answer.done():  # whoever asked was cancelled
+            for descriptor in descriptors:
+                os.close(descriptor)
+        elif failed:
+            answer.set_exception(SandboxError(f"the first process of a sandbox did not start: {os.strerror(failed)}"))
+        else:
+            answer.set_result(socket.socket(fileno=descriptors[0]))
 
     def _died(self) -> None:
         """The spawner is gone although nobody asked: its processes die with it."""
@@ -282,6 +315,10 @@ class SpawnerClient:
         for request in self._requests.values():
             if not request.done():
                 request.set_exception(error)
+        while self._firsts:
+            first = self._firsts.popleft()
+            if not first.done():
+                first.set_exception(error)
         if self._started is not None and not self._started.done():
             self._started.set_exception(SandboxError("the spawner ended before it was ready; its stderr says why"))
 

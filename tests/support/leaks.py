@@ -25,6 +25,9 @@ import pytest
 import uvloop
 
 from engine.sandbox import users
+from engine.sandbox.cgroups.driver import PREFIX
+from engine.sandbox.namespaces.provider import cgroup_name
+from engine.sandbox.rundir import RunDirectory
 from engine.sandbox.spawner import tree
 
 #: How long something that is on its way out may take, seconds.
@@ -72,12 +75,46 @@ def leak_check(*folders: Path) -> Iterator[None]:
     """Fail when something made inside is still there after it, given a moment; `folders` must hold nothing new."""
     uvloop.new_event_loop().close()  # libuv makes a pipe for signals once per process, with the first loop
     before = Traces.now(*folders)
-    yield
+    with _told_of_directories() as directories:
+        yield
     deadline = time.monotonic() + PATIENCE
-    while left := [*Traces.now(*folders).beyond(before), *abandoned_user_processes()]:
+    while left := [
+        *Traces.now(*folders).beyond(before),
+        *abandoned_user_processes(),
+        *(line for directory in directories for line in host_objects_of(directory)),
+    ]:
         if time.monotonic() > deadline:
             pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def _told_of_directories() -> Iterator[set[Path]]:
+    """The runtime directories that engines of this process claim meanwhile."""
+    directories: set[Path] = set()
+    claim = RunDirectory.claim
+
+    async def noted(path: Path) -> RunDirectory:
+        directories.add(path)
+        return await claim(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunDirectory, "claim", noted)
+        yield directories
+
+
+def host_objects_of(runtime_dir: Path) -> list[str]:
+    """Control groups, loop devices and mounts of the engine with this runtime directory."""
+    name = f"{PREFIX}{cgroup_name(runtime_dir)}"
+    lines = [f"control group {path}" for path in Path("/sys/fs/cgroup").rglob(name)]
+    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):
+            backing = path.read_text().strip()
+            if backing.startswith(f"{runtime_dir}/"):
+                lines.append(f"loop device {path.parts[3]} on {backing}")
+    mounts = Path("/proc/self/mountinfo").read_text() if Path("/proc/self/mountinfo").exists() else ""
+    lines += [f"mount {line}" for line in mounts.splitlines() if f" {runtime_dir}/" in line]
+    return lines
 
 
 def abandoned_user_processes() -> list[str]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from engine.sandbox import Exit, ProcessSpec, SandboxLimits
+from engine.sandbox import Exit, ProcessSpec, SandboxLimits, namespaces
 from engine.sandbox.process_sandbox import ProcessSandbox, SandboxProcess
 
 LIMITS = SandboxLimits(memory_mb=128)
+#: The isolation modes that this host can offer.
+MODES = ("process", *(() if namespaces.why_not() else ("sandbox",)))
 
 
 @dataclass

@@ -18,26 +18,7 @@ from .limits import CgroupLimits
 class Cgroup:
     """The processes of one environment and their limits. Made by `Cgroups.create`.
 
-    Made and removed in a thread: `mkdir`, `rmdir` and `join` wait for the kernel's one lock for all cgroups, which a
-    migration anywhere on the machine may hold for 10 ms. Cheap enough for the event loop, as measured here (2 shared
-    virtual cores, 1 process inside; median in a tight loop, and after 3 ms of sleep as on an idle engine):
-
-    ============  ========  ===========  =======================================================
-    operation     hot       after sleep  how
-    ============  ========  ===========  =======================================================
-    memory_peak   3 us      31 us        descriptor held; opened each time: 95 us after sleep
-    reset_peak    2 us      24 us        the same descriptor
-    freeze        2 us      13 us        descriptor held; opened each time: 63 us after sleep
-    thaw          1 us      18 us        the same; freeze and thaw each 10 us more per process
-    acknowledge   3 us      33 us        descriptor held
-    oom_kills     16 us     72 us        opened each time on v1: asked only when a process ended
-    set_cpu       10 us     81 us        opened each time: twice in an environment's life
-    is_frozen     17 us     98 us        opened each time
-    ============  ========  ===========  =======================================================
-
-    So a cgroup holds 3 descriptors (v2: 4): peak, freezer, and the event with its file.
-
-    `create` takes 0.8 ms, `kill` 3 ms and `remove` 2 ms with one process inside: for a thread.
+    What an operation costs, and how to get a process in: see the package.
 
     Attributes:
         name: its name under the engine's subtree.
@@ -46,14 +27,6 @@ class Cgroup:
             of it. None when there is no v2.
         tasks: the v1 files into which a process with one thread writes ``0`` to move itself in.
         joins: what must be written to instead of both of these by whoever cannot do so: ``cgroup.procs`` of each.
-
-    How to get a process in (measured as above; the first is what to do)::
-
-        clone3(CLONE_INTO_CGROUP) + "0" > tasks     +0.15 ms, then 0.12 ms per v1 hierarchy
-        pid > cgroup.procs                          7.8 ms, each, when none was done in the last tenth of a second
-
-    The second waits for an RCU grace period with that lock held, and makes every fork on the machine wait meanwhile
-    (kernel/cgroup/cgroup.c, cgroup_procs_write_start; a thread that moves itself alone need not).
     """
 
     def __init__(self, name: str, layout: Layout, homes: Mapping[str, str]) -> None:
@@ -146,7 +119,8 @@ class Cgroup:
     def oom_kills(self) -> int:
         """How many processes were killed for want of memory since the cgroup was made. Cheap.
 
-        The kernel counts before it kills, so whoever has seen a process end sees it counted here.
+        The kernel counts before it kills, so whoever has seen a process end sees it counted here. Whether there were
+        any is what it is good for: when a group dies together, Linux 6.1 counts the first process twice.
         """
         with contextlib.suppress(OSError):
             return self._memory.oom_kills() if self._memory is not None else 0

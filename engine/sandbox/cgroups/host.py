@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import psutil
+from msgspec import structs
 
 from . import files
 from .layout import Hierarchy
@@ -42,7 +43,10 @@ def choose(unified: Hierarchy, wanted: Collection[str]) -> Place | str:
         return f"our own cgroup {directory} cannot be seen: it was removed, or something is mounted over it"
     own = look(directory, namespace_root=namespace_root)
     top = None if directory == unified.mount else look(unified.mount, namespace_root=True)
-    return place(own, top, _ours(), wanted)
+    chosen = place(own, top, _ours(), wanted)
+    if name == LEAF and isinstance(chosen, Place) and chosen.directory == directory:
+        return structs.replace(chosen, move=True)  # so that `move_back` undoes what a killed engine did
+    return chosen
 
 
 def may_make_in(hierarchy: Hierarchy) -> str | None:
@@ -132,6 +136,10 @@ def _ours() -> set[int]:
 
 
 def _delegated(directory: str) -> bool:
+    """Whether somebody handed this cgroup to us: systemd by its mark, anybody by giving it to our (non-root) user."""
+    with contextlib.suppress(OSError):
+        if os.geteuid() and Path(directory).stat().st_uid == os.geteuid():
+            return True
     for name in ("user.delegate", "trusted.delegate"):
         with contextlib.suppress(OSError):
             if os.getxattr(directory, name) == b"1":

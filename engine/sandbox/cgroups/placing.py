@@ -4,8 +4,8 @@ The kernel's rule ("no internal processes", Documentation/admin-guide/cgroup-v2.
 hierarchy's root can hand controllers on to its children only while it has no processes itself. We are in our own
 cgroup, so to make ours under it, its processes must move into a leaf beside ours first. Whether we may do that to it:
 
-* it has been delegated to us: systemd marks such a cgroup with the extended attribute ``user.delegate`` (systemd.exec,
-  ``Delegate=yes``);
+* it has been delegated to us: it belongs to our user, who is not root, or it has the extended attribute
+  ``user.delegate``, by which systemd marks units with ``Delegate=yes``;
 * it is the root of our cgroup namespace: a container, everything in it belongs together;
 * only processes of our own are in it.
 
@@ -30,7 +30,7 @@ class Facts(Struct, frozen=True, kw_only=True):
         directory: its absolute path.
         real_root: it is the hierarchy's root, which the rule exempts (it has no ``cgroup.type``).
         namespace_root: it is what our cgroup namespace shows as ``/``.
-        delegated: systemd marked it.
+        delegated: it has been handed to us.
         writable: we may make cgroups in it.
         available: its ``cgroup.controllers``.
         enabled: its ``cgroup.subtree_control``.
@@ -53,7 +53,7 @@ class Place(Struct, frozen=True):
     Attributes:
         directory: the cgroup to make it in.
         controllers: which of those wanted it can hand on.
-        move: its processes have to move into `LEAF` first.
+        move: its processes have to move into `LEAF` first, or have been moved there.
     """
 
     directory: str

@@ -4,5 +4,6 @@
 
 int blank(int sock, int spawner);
 int sandbox(int sock, int spawner, unsigned long namespaces);
+int probe(unsigned long namespaces);
 
 #endif

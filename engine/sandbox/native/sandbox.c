@@ -12,13 +12,14 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -66,27 +67,42 @@ static pid_t *stem_numbered(pid_t pid)
     return NULL;
 }
 
-/* Strings: none. Descriptors: its socket, its output. The answer carries its pidfd. */
+/* fork(2) with a descriptor of the child on top, and the child born in the v2 control group `group` unless that is -1. */
+static pid_t fork_into(int group, int *pidfd)
+{
+    struct clone_args arguments = {.flags = CLONE_PIDFD, .exit_signal = SIGCHLD, .pidfd = (uint64_t)(uintptr_t)pidfd};
+    if (group >= 0) {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = (unsigned)group;
+    }
+    return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+}
+
+/* String: "v2" when the third descriptor is a v2 control group's directory. Descriptors: the stem's socket, its output,
+ * and what puts it into its control groups: that directory, then v1's "tasks" files. The answer carries its pidfd; its
+ * text is the number by which its end will be told, its pid in here. */
 static void make_stem(struct order *order)
 {
-    int pidfd = -1;
+    int pidfd = -1, *tasks = order->fds + 2, count = order->fd_count - 2, group = -1;
     pid_t *place = stem_numbered(0);
-    if (order->fd_count != 2 || !place) {
+    if (count < 0 || !place) {
         tell(EPROTO, STEP_SETUP, "a stem needs a socket and an output, and there may not be too many", -1);
         return;
     }
-    /* clone(2) as fork(2), with a descriptor of the child on top. */
-    long pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
+    if (order->length && count) {
+        group = *tasks++;
+        count--;
+    }
+    pid_t pid = fork_into(group, &pidfd);
     if (pid == 0)
-        stem(order->fds[0], order->fds[1], &confinement);
+        stem(order->fds[0], order->fds[1], tasks, count, &confinement);
     int failed = pid < 0 ? errno : 0;
     if (!failed)
-        *place = (pid_t)pid;
-    close(order->fds[0]);
-    close(order->fds[1]);
-    /* The number by which its end will be told: its pid in here. */
+        *place = pid;
+    for (int i = 0; i < order->fd_count; i++)
+        close(order->fds[i]);
     char text[24];
-    snprintf(text, sizeof text, "%ld", pid);
+    snprintf(text, sizeof text, "%d", (int)pid);
     tell(failed, STEP_SETUP, text, pidfd);
     if (pidfd >= 0)
         close(pidfd);
@@ -247,6 +263,28 @@ static int map_user(uid_t uid, gid_t gid)
         close(file);
     }
     return 0;
+}
+
+/* Whether this host would make such namespaces for us, and a proc in them: prints nothing, exits with 0 or an errno. */
+int probe(unsigned long namespaces)
+{
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
+    int status;
+    pid_t pid = (pid_t)syscall(SYS_clone, namespaces | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid < 0)
+        return errno;
+    if (pid == 0) {
+        int failed = namespaces & CLONE_NEWUSER ? map_user(uid, gid) : 0;
+        if (!failed && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+            failed = errno;
+        if (!failed && mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+            failed = errno;
+        _exit(failed);
+    }
+    if (waitpid(pid, &status, 0) < 0)
+        return errno;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
 }
 
 int sandbox(int sock, int spawner, unsigned long namespaces)

@@ -10,7 +10,8 @@ struct confinement {
     unsigned short filter_length;
 };
 
-/* Be a stem, in a child of the sandbox's first process. Orders come on `sock`, output goes to `output`. Never returns. */
-_Noreturn void stem(int sock, int output, const struct confinement *confinement);
+/* Be a stem, in a child of the sandbox's first process. Orders come on `sock`, output goes to `output`; `tasks` are the
+ * files that put whoever writes 0 to them into a control group. Never returns. */
+_Noreturn void stem(int sock, int output, const int *tasks, int count, const struct confinement *confinement);
 
 #endif

@@ -14,7 +14,7 @@ import struct
 import time
 from _socket import MSG_NOSIGNAL, SCM_RIGHTS, SOL_SOCKET, socket, socketpair
 
-from . import blank, system, tree, wire
+from . import blank, groups, system, tree, wire
 
 TYPE_CHECKING = False  # as typing has it, which would double the memory of this program
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Spawner:
         self.native = native
         self.reader = wire.FrameReader()
         self.children: set[int] = set()
-        self.sandboxes: dict[int, tuple[bytes, bytes]] = {}
+        self.sandboxes: dict[int, tuple[bytes, bytes, list[bytes]]] = {}
         self.pid = os.getpid()
         self.engine = engine
         self.poll = select.poll()
@@ -106,18 +106,24 @@ class Spawner:
         elif kind == wire.WORKERS:
             for _ in range(number):
                 self._make_blank(self._fork, wire.WORKER, wire.NO_WORKER)
+        elif kind == wire.FIRST:
+            self._start_first(payload)
         elif kind == wire.OPEN:
             self._open(number, payload)
         elif kind == wire.FORGET:
             self.sandboxes.pop(number, None)
 
     def _open(self, number: int, payload: bytes) -> None:
-        """Make the folder of a sandbox and remember the sandbox. Strings: group, folder, user or empty."""
-        group, folder, user = wire.split(payload)
-        self.sandboxes[number] = (group, folder)
+        """Make the folder of a sandbox and remember the sandbox.
+
+        Strings: group, folder, user, and directories of control groups; each may be empty.
+        """
+        group, folder, user, *directories = wire.split(payload)
+        self.sandboxes[number] = (group, folder, [directory for directory in directories if directory])
         answer = wire.ANSWER.pack(0, 0)
         try:
-            os.mkdir(folder, 0o700)  # noqa: PTH102
+            if folder:
+                os.mkdir(folder, 0o700)  # noqa: PTH102
             if user:
                 os.chown(folder, int(user), int(user))
         except FileExistsError:
@@ -170,6 +176,24 @@ class Spawner:
             self.native = ""  # removed, or made for another machine
             return self._fork(theirs, output)
 
+    def _start_first(self, namespaces: bytes) -> None:
+        """Start what starts the first process of a sandbox. That becomes our child; the engine hears of it from it."""
+        failed, passed = 0, []
+        try:
+            ours, theirs = socketpair()
+            passed = [ours.detach()]
+            try:
+                arguments = [b"lambent", b"sandbox", str(_BLANK_SOCKET).encode(), str(self.pid).encode(), namespaces]
+                actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), _BLANK_SOCKET)]
+                os.posix_spawn(self.native, arguments, {}, file_actions=actions)
+            finally:
+                theirs.close()
+        except OSError as error:
+            failed = error.errno or 5
+        self._send(wire.frame(wire.STARTED, failed, descriptors=0 if failed else 1), None if failed else passed)
+        for descriptor in passed:
+            os.close(descriptor)
+
     def _reap(self) -> None:
         """Collect every child that ended; the engine hears of those that were blanks, adopted orphans just go."""
         while True:
@@ -215,12 +239,16 @@ class Spawner:
             cleaners.discard(pid)
             self.children.discard(pid)
 
-    def _clean(self, group: bytes, folder: bytes) -> int:
+    def _clean(self, group: bytes, folder: bytes, directories: list[bytes]) -> int:
         pid = os.fork()
         if pid == 0:
             try:
-                blank.end(tree.Group.parse(group))
-                blank.remove_folder(folder)
+                if group:
+                    blank.end(tree.Group.parse(group))
+                if directories:
+                    groups.end_and_remove(directories)
+                if folder:
+                    blank.remove_folder(folder)
             finally:
                 os._exit(0)
         return pid

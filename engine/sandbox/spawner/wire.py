@@ -19,6 +19,7 @@ MORE = 1  #: make `number` more blanks that become programs
 OPEN = 2  #: a sandbox exists: make its folder, and end it when the engine is gone. Payload: Sandbox strings
 FORGET = 3  #: the sandbox `number` is closed
 WORKERS = 4  #: make `number` more blanks that do work
+FIRST = 5  #: start the first process of a sandbox; payload: the CLONE_NEW flags of its namespaces
 
 # Spawner to engine.
 BLANK = 16  #: an answer to MORE: `number` is its pid; carries its socket, the pipe's read end and (Linux) its pidfd
@@ -28,6 +29,7 @@ NO_BLANK = 19  #: a blank that was ordered by MORE could not be made; `number` i
 READY = 20  #: the spawner has started
 WORKER = 21  #: as BLANK, an answer to WORKERS
 NO_WORKER = 22  #: as NO_BLANK, of a worker
+STARTED = 23  #: an answer to FIRST: `number` is 0 or an errno; carries its socket
 
 # Engine to blank.
 SPAWN = 32  #: become a program
@@ -36,6 +38,15 @@ CLOSE = 34  #: end every process of a sandbox and remove its folder
 SIGNAL = 35  #: send one signal to every process of a sandbox
 SWEEP = 36  #: end and remove what an earlier engine left behind
 EXPLAIN = 37  #: say why a user cannot execute or enter a path
+
+# Engine to the first process of a sandbox (KILL too), in the form of orders.
+ARRANGE = 48  #: carry out instructions about files and names
+STEM = 49  #: make a stem, a process that waits for a SPAWN
+LISTEN = 50  #: listen at 127.0.0.1:9001 of the sandbox's own network
+
+# The first process of a sandbox to the engine (EXIT too), in the form of frames.
+INIT = 64  #: `number` is its pid; payload: ANSWER; carries its pidfd
+DONE = 65  #: the answer to an order; payload: ANSWER and a text; may carry a descriptor
 
 FRAME = struct.Struct("<IIBB")  #: bytes of payload, number, kind, descriptors
 ORDER = struct.Struct("<IB")  #: bytes of payload (0xFFFFFFFF: in the file passed along), kind

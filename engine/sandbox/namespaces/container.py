@@ -1,0 +1,387 @@
+"""One sandbox of namespaces and control groups. Made by `engine.sandbox.namespaces.provider.NamespaceProvider`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from engine.errors import SandboxError
+from engine.sandbox import program, rlimits
+from engine.sandbox.api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
+from engine.sandbox.blanks import Answer, Blank, check
+from engine.sandbox.cgroups import Cgroup
+from engine.sandbox.disks import Disk
+from engine.sandbox.process_sandbox import SandboxProcess
+from engine.sandbox.spawner import wire
+
+from . import view
+from .first_process import FirstProcess, FirstProcessGone
+
+if TYPE_CHECKING:
+    from .provider import NamespaceProvider
+
+MIB = 1024 * 1024
+END_SECONDS = 10.0
+#: The kernel announces that memory ran out before it counts the kill.
+_OOM_LOOKS, _OOM_PAUSE = 20, 0.005
+_DONE = wire.ANSWER.pack(0, 0)
+
+
+class NamespaceSandbox:
+    """A sandbox of namespaces. See `engine.sandbox.api.Sandbox` for the promises.
+
+    Attributes:
+        number: the engine's number for it.
+        user: the id that its processes run as; None: as the engine's user, mapped into a user namespace.
+    """
+
+    def __init__(self, provider: NamespaceProvider, number: int, user: int | None, cgroup: Cgroup) -> None:
+        self.id = f"blank-{number}"
+        self.number = number
+        self.user = user
+        self.cgroup = cgroup
+        self.listener: socket.socket
+        self.api_address = ""
+        self.tmp_dir = ""
+        """The function's /tmp as the engine sees it, while the sandbox lives."""
+        self._provider = provider
+        self._limits = SandboxLimits(memory_mb=128)
+        self._first: FirstProcess | None = None
+        self._disk: Disk | None = None
+        self._stem: tuple[int, Blank] | None = None
+        self._processes: dict[int, SandboxProcess] = {}
+        self._turn = asyncio.Lock()
+        self._assigned = False
+        self._limited = False
+        self._frozen = False
+        self._closed = False
+        self._oom_seen = 0
+        self._oom_fd: int | None = None
+        self._oom_timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<NamespaceSandbox {self.id} {self.api_address} {self.cgroup.name} pids {self.pids}>"
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that `spawn` made and that still run."""
+        return sorted(process.pid for process in self._processes.values() if process.returned)
+
+    def paths(self, code_root: str) -> SandboxPaths:
+        """As on Lambda."""
+        return SandboxPaths(task_root=view.TASK, runtime_dir=view.RUNTIME, tmp=view.TMP)
+
+    def assign(self, sandbox_id: str, limits: SandboxLimits) -> None:
+        """A blank gets its name and its limits; they are set before anything runs in it."""
+        self.id = sandbox_id
+        self._limits = limits
+
+    # ---- making ----------------------------------------------------------------------------------------------------
+
+    async def furnish(self) -> None:
+        """Make the namespaces, the files, /tmp and a stem. Again, when the first process of before has ended.
+
+        Raises:
+            SandboxError: the host refused.
+        """
+        provider = self._provider
+        if self._first is not None:
+            await self._first.ended(END_SECONDS)
+        if self._disk is not None:
+            await asyncio.to_thread(self._disk.close)
+            self._disk = None
+        sock = await provider.start_first()
+        first = self._first = FirstProcess(sock, self._stem_ended, self._first_gone)
+        self._assigned = self._limited = self._frozen = False
+        try:
+            await first.begun()
+            self.tmp_dir = f"/proc/{first.pid}/root{view.TMP}"
+            plan = provider.base_plan(self.user)
+            with provider.filter_file() as (size, descriptors):
+                await first.order(wire.ARRANGE, [str(size), *plan], descriptors)
+            if provider.own_network:
+                self._listen(socket.socket(fileno=(await first.order(wire.LISTEN))[0]))
+            elif not self.api_address:
+                self.listener, self.api_address = provider.endpoints.listen()
+            if provider.disks is not None:
+                await self._attach_disk(view_size=512)
+            await self._make_stem()
+        except Answer as failure:
+            raise SandboxError(f"sandbox {self.id}: {failure.text}: {os.strerror(failure.number)}") from None
+
+    def _listen(self, sock: socket.socket) -> None:
+        """The endpoint of a network of its own, always at the same address in there."""
+        self.listener = sock
+        self.api_address = "127.0.0.1:9001"
+
+    async def _attach_disk(self, view_size: int) -> None:
+        assert self._first is not None
+        assert self._provider.disks is not None
+        disk = await asyncio.to_thread(self._provider.disks.make, view_size)
+        old, self._disk = self._disk, disk
+        await self._first.order(wire.ARRANGE, ["0", *view.disk()], [disk.mount_fd])
+        if old is not None:  # it is under the new one, empty
+            await asyncio.to_thread(old.close)
+
+    async def _make_stem(self) -> None:
+        first = self._first
+        assert first is not None
+        ours, theirs = socket.socketpair()
+        output, write = os.pipe()
+        os.set_blocking(output, False)
+        joins: list[int] = []
+        try:
+            joins = await asyncio.to_thread(_open_joins, self.cgroup)
+            kind = ["v2"] if self.cgroup.clone_into else []
+            number, pidfd = await first.stem(kind, [theirs.fileno(), write, *joins])
+        except BaseException:
+            ours.close()
+            os.close(output)
+            raise
+        finally:
+            theirs.close()
+            for descriptor in (write, *joins):
+                os.close(descriptor)
+        self._stem = number, Blank(_pid_of(pidfd), [ours.detach(), output, pidfd])
+
+    # ---- running ---------------------------------------------------------------------------------------------------
+
+    async def spawn(self, spec: ProcessSpec, on_exit: Callable[[Exit], None]) -> SandboxProcess:
+        """Start a process.
+
+        Raises:
+            SpawnFailed: execve refused.
+            SandboxError: the host refused, the spec cannot be passed on, or the sandbox is closed.
+        """
+        user = str(self.user) if self.user is not None else ""
+        order = program.encode(spec, user, rlimits.encode(self._limits, private_user=False, marker=None))
+        async with self._turn:
+            if self._closed:
+                raise SandboxError(f"sandbox {self.id} is closed; {spec.argv[0]} cannot be started in it")
+            try:
+                await self._prepare(spec)
+                assert self._stem is not None
+                (number, blank), self._stem = self._stem, None
+                process = SandboxProcess(blank, on_exit)
+                self._processes[number] = process
+                try:
+                    check(await blank.order(wire.SPAWN, order) or _DONE)
+                except BaseException:
+                    process.abandoned()
+                    raise
+            except BrokenPipeError:
+                raise SandboxError(f"sandbox {self.id}: what was to become {spec.argv[0]} had ended") from None
+            except Answer as failure:
+                raise self._explained(failure, spec) from None
+            process.started()
+            return process
+
+    async def _prepare(self, spec: ProcessSpec) -> None:
+        """Everything that has to be so before the program runs."""
+        if self._first is None:
+            await self.furnish()
+        first = self._first
+        assert first is not None
+        if not self._assigned:
+            limits = self._limits
+            async with asyncio.TaskGroup() as work:
+                work.create_task(asyncio.to_thread(self.cgroup.set_limits, limits.memory_mb * MIB, limits.processes))
+                if self._disk is None:
+                    plan = view.memory_tmp(limits.ephemeral_storage_mb, self.user or 0)
+                    await first.order(wire.ARRANGE, ["0", *plan])
+                elif self._disk.size_mb != limits.ephemeral_storage_mb:
+                    await self._attach_disk(limits.ephemeral_storage_mb)
+                await first.order(wire.ARRANGE, ["0", *view.assign(spec.folders)])
+            self._assigned = True
+            self._watch_memory()
+        if self._limited:
+            self.cgroup.set_cpu(None)
+            self._limited = False
+        if not self._processes:
+            self.cgroup.reset_peak()
+            self._oom_seen = self.cgroup.oom_kills()
+        if self._stem is None:
+            await self._make_stem()
+
+    def _explained(self, failure: Answer, spec: ProcessSpec) -> Exception:
+        reason = os.strerror(failure.number)
+        if failure.step == wire.STEP_EXEC:
+            return SpawnFailed(spec.argv[0], failure.number, reason[:1].lower() + reason[1:])
+        what = f"entering {spec.cwd}" if failure.step == wire.STEP_CWD else "making it ready"
+        text = f" ({failure.text})" if failure.text else ""
+        return SandboxError(f"sandbox {self.id}: {what} for {spec.argv[0]} failed: {reason}{text}")
+
+    def initialized(self) -> None:
+        """From here on the CPU share holds."""
+        if not self._closed:
+            self._limited = True
+            with contextlib.suppress(SandboxError):  # it is being torn down
+                self.cgroup.set_cpu(self._limits.cpu_share)
+
+    async def freeze(self) -> None:
+        """Stop every process.
+
+        Raises:
+            SandboxError: the host refused.
+        """
+        if not self._closed:
+            self.cgroup.freeze()
+            self._frozen = True
+
+    async def thaw(self) -> None:
+        """Let them run again.
+
+        Raises:
+            SandboxError: the host refused.
+        """
+        if self._frozen and not self._closed:
+            self.cgroup.thaw()
+            self._frozen = False
+
+    def memory_peak(self) -> int | None:
+        """The kernel's own figure, bytes: everything charged to the sandbox, page cache too."""
+        return self.cgroup.memory_peak()
+
+    # ---- ending ----------------------------------------------------------------------------------------------------
+
+    async def kill(self) -> None:
+        """End every process and wait until none is left; their exits have been told when this returns.
+
+        Raises:
+            SandboxError: naming the processes that would not die.
+        """
+        async with self._turn:
+            if self._closed or self._first is None:
+                return
+            with contextlib.suppress(SandboxError):
+                await self.thaw()
+            try:
+                await self._first.order(wire.KILL)
+            except FirstProcessGone:
+                return
+            except Answer as failure:
+                left = await asyncio.to_thread(self.cgroup.pids)
+                raise SandboxError(f"sandbox {self.id}: processes {left} will not die: {failure.text}") from None
+
+    async def close(self) -> None:
+        """End everything; nothing is left. Idempotent.
+
+        Raises:
+            SandboxError: naming what could not be ended or removed.
+        """
+        async with self._turn:
+            if self._closed:
+                return
+            self._closed = True
+            clean = False
+            try:
+                await self._take_down()
+                clean = True
+            finally:
+                self._provider.closed(self, clean=clean)
+
+    async def _take_down(self) -> None:
+        if self.api_address:
+            self.listener.close()
+        self._unwatch_memory()
+        if self._frozen:
+            with contextlib.suppress(SandboxError):
+                self.cgroup.thaw()
+        first = self._first
+        if first is not None:
+            first.hang_up()
+            if not await first.ended(END_SECONDS):
+                left = await asyncio.to_thread(self.cgroup.pids)
+                raise SandboxError(f"sandbox {self.id}: processes {left} will not die; /tmp stays until they do")
+        self._all_ended()
+        await asyncio.to_thread(self.cgroup.remove)
+        if self._disk is not None and not await asyncio.to_thread(self._disk.close):
+            raise SandboxError(f"sandbox {self.id}: its disk {self._disk.device} is still in use")
+
+    def _all_ended(self) -> None:
+        """The kernel has ended them with their namespace; nobody else tells."""
+        stem, self._stem = self._stem, None
+        if stem is not None:
+            stem[1].discard()
+        processes, self._processes = self._processes, {}
+        for process in processes.values():
+            process.ended(self._how(Exit(None, 9)))
+
+    def _stem_ended(self, number: int, how: Exit, _peak: int) -> None:
+        """Told by the first process."""
+        if self._stem is not None and self._stem[0] == number:
+            self._stem[1].discard()
+            self._stem = None
+        process = self._processes.pop(number, None)
+        if process is not None:
+            process.ended(self._how(how))
+
+    def _how(self, how: Exit) -> Exit:
+        if how.signal == 9 and self.cgroup.oom_kills() > self._oom_seen:
+            return Exit(how.code, how.signal, "memory")
+        return how
+
+    def _first_gone(self) -> None:
+        """With the spawner, or by an operator: everything in the sandbox is gone. The next spawn furnishes it anew."""
+        first, self._first = self._first, None
+        self._all_ended()
+        if first is not None and not self._closed:
+            self._provider.bury(first)
+
+    # ---- memory ----------------------------------------------------------------------------------------------------
+
+    def _watch_memory(self) -> None:
+        if self._oom_fd is None:
+            self._oom_fd = self.cgroup.oom_event()
+            if self._oom_fd is not None:
+                asyncio.get_running_loop().add_reader(self._oom_fd, self._memory_event)
+
+    def _unwatch_memory(self) -> None:
+        if self._oom_timer is not None:
+            self._oom_timer.cancel()
+        if self._oom_fd is not None:
+            asyncio.get_running_loop().remove_reader(self._oom_fd)
+            self._oom_fd = None
+
+    def _memory_event(self) -> None:
+        self.cgroup.acknowledge()
+        self._look_for_oom(_OOM_LOOKS)
+
+    def _look_for_oom(self, looks: int) -> None:
+        """The kernel has killed one process, or is about to: the environment dies as a whole."""
+        self._oom_timer = None
+        if self._closed or not self._processes:
+            return
+        if self.cgroup.oom_kills() > self._oom_seen:
+            with contextlib.suppress(SandboxError):  # what escapes, the lifecycle's own kill ends
+                self.cgroup.kill_now()
+        elif looks:
+            self._oom_timer = asyncio.get_running_loop().call_later(_OOM_PAUSE, self._look_for_oom, looks - 1)
+
+
+def _open_joins(cgroup: Cgroup) -> list[int]:
+    """Descriptors by which a new process becomes a member: v2's directory first, then v1's files. Blocking."""
+    opened: list[int] = []
+    try:
+        if cgroup.clone_into is not None:
+            opened.append(os.open(cgroup.clone_into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        opened += [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in cgroup.tasks]
+    except OSError as error:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise SandboxError(f"cannot open cgroup {cgroup.name}: {error}") from error
+    return opened
+
+
+def _pid_of(pidfd: int) -> int:
+    """The process of a pidfd, in our pid namespace. Memory only; O_NONBLOCK says so to whoever looks."""
+    descriptor = os.open(f"/proc/self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        text = os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
+    return int(text.partition(b"\nPid:")[2].split(None, 1)[0])
