@@ -195,6 +195,9 @@ class Monitor:
         for pid in list(watch.members):
             self._forget(watch, pid)
         watch.begin(time.monotonic())
+        if watch.overfull:
+            watch.walks()
+            self._storage.look(watch.measure, lambda used, _: self._found(watch, used), anew=True)
 
     def _add(self, watch: Watch, pid: int, epoch: int) -> None:
         if epoch != watch.epoch or watch.closed:
@@ -381,6 +384,11 @@ class Monitor:
                 self._kill(watch, epoch, over)
 
         self._orders.append(tell)
+        self._sleeper.wake()
+
+    def _found(self, watch: Watch, used: int) -> None:
+        """In the storage thread."""
+        self._orders.append(lambda: watch.found_storage(used))
         self._sleeper.wake()
 
     def _halt(self, watch: Watch) -> None:

@@ -74,8 +74,14 @@ class Measure:
         self._found = 0
         self._walk: Generator[int, None, None] | None = None
 
-    def look(self, most: int = MOST_ENTRIES) -> int:
-        """Walk on, over at most so many entries; the size as far as it is known. Blocking."""
+    def look(self, most: int = MOST_ENTRIES, *, anew: bool = False) -> int:
+        """Walk on, over at most so many entries; the size as far as it is known. Blocking.
+
+        With `anew`, a walk under way is given up, and what was found before counts no more.
+        """
+        if anew:
+            self.close()
+            self.used = 0
         if self._walk is None:
             self._walk = walk(os.path.realpath(self.root))
             self._found = 0
@@ -101,6 +107,7 @@ class _Order:
     measure: Measure
     done: Callable[[int, float], None] | None
     """None: close the measure."""
+    anew: bool = False
 
 
 class StorageThread:
@@ -116,9 +123,9 @@ class StorageThread:
         """Start the thread."""
         self._thread.start()
 
-    def look(self, measure: Measure, done: Callable[[int, float], None]) -> None:
+    def look(self, measure: Measure, done: Callable[[int, float], None], *, anew: bool = False) -> None:
         """Have a folder looked at; `done` gets bytes and seconds, in the thread."""
-        self._orders.append(_Order(measure, done))
+        self._orders.append(_Order(measure, done, anew))
         self._work.release()
 
     def close(self, measure: Measure) -> None:
@@ -145,7 +152,7 @@ class StorageThread:
                 order.measure.close()
                 continue
             then = time.perf_counter()
-            used = order.measure.look()
+            used = order.measure.look(anew=order.anew)
             order.done(used, time.perf_counter() - then)
         for order in self._orders:
             order.measure.close()

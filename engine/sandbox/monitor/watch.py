@@ -16,7 +16,7 @@ from .storage import Measure
 _MIB = 1024 * 1024
 #: A tree that kept at least this share of a core busy is looked at by the clock; one below by its CPU time.
 BUSY = 0.5
-#: A tree that has run is looked at again after this many seconds, until nothing of it is unseen; without alarms, always.
+#: A tree that has run is looked at again after so many seconds, until nothing of it is unseen; without alarms, always.
 IDLE_LOOK = 0.25
 #: No alarm is set beyond so much CPU time: some things take less of it than the rates of `pace` say (fallocate(2)).
 _MOST_CPU = 0.05
@@ -94,7 +94,7 @@ class Watch:
         self._storage_rest = 0.0
 
     def begin(self, now: float) -> None:
-        """A new tree starts in the sandbox. A /tmp that was too full already may stay so, but not grow."""
+        """A new tree starts in the sandbox."""
         self.members.clear()
         self.halted.clear()
         self.meter = CpuMeter()
@@ -165,6 +165,16 @@ class Watch:
     def too_many(self) -> bool:
         """Whether there are more processes than allowed, threads not counted."""
         return self._count_processes and len(self.members) > self.limits.processes
+
+    @property
+    def overfull(self) -> bool:
+        """Whether /tmp was over its limit when it was walked last."""
+        return self.measure.used > self._storage_limit
+
+    def found_storage(self, used: int) -> None:
+        """Take in the size of /tmp as a new tree found it: it may stay so, but not grow."""
+        self.walking = False
+        self._storage_allowed = max(self._storage_limit, used)
 
     def saw_storage(self, used: int, rest_until: float = 0.0) -> str | None:
         """Take in the size of /tmp; the limit that is exceeded, or None."""
