@@ -31,6 +31,7 @@ FILE = "lambent.toml"
 
 PREFIX = "LAMBENT_"
 Isolation = Literal["auto", "sandbox", "process"]
+Network = Literal["host", "own"]
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -41,6 +42,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         port: port that `serve` listens on; 0 takes a free one.
         data_dir: where functions and their code are kept; relative to the working directory.
         isolation: how functions are held; ``auto`` takes the strongest that the host permits.
+        network: in sandbox mode, what an environment's processes reach: what the host reaches, or nothing but their own
+            loopback.
         memory_mb: sum of the memory sizes of all environments at one time, in MB; None takes a share of the machine's.
         keep_alive_s: seconds that an idle environment is kept.
         wait_limit_s: seconds that an invocation waits for room on a full host before it is throttled.
@@ -58,6 +61,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 9000
     data_dir: Annotated[str, Meta(min_length=1)] = ".lambent"
     isolation: Isolation = "auto"
+    network: Network = "host"
     memory_mb: Annotated[int, Meta(ge=128)] | None = None
     keep_alive_s: Annotated[float, Meta(ge=0)] = 600.0
     wait_limit_s: Annotated[float, Meta(ge=0)] = 2.0
@@ -75,6 +79,7 @@ NAMES: dict[str, str] = {
     "port": "port",
     "data_dir": "data_dir",
     "isolation": "isolation",
+    "network": "network",
     "memory_budget": "memory_mb",
     "keep_alive": "keep_alive_s",
     "wait_limit": "wait_limit_s",
@@ -90,6 +95,7 @@ NAMES: dict[str, str] = {
 
 _EXAMPLES = {
     "isolation": "one of auto, sandbox, process",
+    "network": "one of host, own",
     "port": "a number from 0 to 65535",
     "account_id": "twelve digits",
     "region": "a region such as eu-central-1",

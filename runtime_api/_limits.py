@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["API_VERSION", "MAX_ERROR_CAUSE", "MAX_HEAD", "MAX_PAYLOAD", "MAX_POLLS", "MAX_STRAY_BODY"]
+__all__ = [
+    "API_VERSION",
+    "MAX_CONNECTIONS",
+    "MAX_ERROR_CAUSE",
+    "MAX_HEAD",
+    "MAX_PAYLOAD",
+    "MAX_POLLS",
+    "MAX_STRAY_BODY",
+]
 
 API_VERSION: Final = "2018-06-01"
 """The version date in every Runtime API path."""
@@ -23,4 +31,8 @@ MAX_ERROR_CAUSE: Final = 64 << 10
 """An X-Ray document's limit: a larger cause is cropped."""
 
 MAX_POLLS: Final = 64
+
+#: Connections that one environment may have open. Each costs the engine a descriptor; no client needs more than one per
+#: invocation in flight and one for its extensions each.
+MAX_CONNECTIONS: Final = 128
 """Parked `next` requests of one environment. One runtime needs one; the bound is for runtimes gone wild."""

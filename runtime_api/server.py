@@ -29,7 +29,7 @@ from ._cause import CAUSE_CONTENT_TYPE, split_cause, validated_cause
 from ._errors import TOO_LARGE_MESSAGE, TransitionRefused, error_body, scrub_error_type
 from ._events import Invocation, RuntimeFault
 from ._headers import ERROR_BODY, ERROR_TYPE, INVOCATION_ID, RESPONSE_MODE, XRAY_CAUSE, NextHead
-from ._limits import API_VERSION, MAX_PAYLOAD, MAX_POLLS
+from ._limits import API_VERSION, MAX_CONNECTIONS, MAX_PAYLOAD, MAX_POLLS
 from ._runtime import Event, Runtime, State
 from ._shape import AnswerShape
 from .http import BLANK_LINE, BUSY, IDLE, LENGTH, HttpConnection, render
@@ -109,11 +109,23 @@ class RuntimeServer:
         machine: the runtime's state.
         current: the invocation delivered last, until the next one or `reset`; None before the first.
         on_idle: called when no connection is left from which bytes may come (see `connections`).
+        admit: asked about the socket of each accepted connection; one that it says no to is closed without a word.
     """
 
     __slots__ = (
-        "_next_head", "_next_memo", "_open", "_polls", "_restore", "_server", "_shape", "_sock", "current", "host",
-        "machine", "on_idle",
+        "_next_head",
+        "_next_memo",
+        "_open",
+        "_polls",
+        "_restore",
+        "_server",
+        "_shape",
+        "_sock",
+        "admit",
+        "current",
+        "host",
+        "machine",
+        "on_idle",
     )  # fmt: skip
 
     def __init__(self, host: RuntimeHost, *, restore: bool = False) -> None:
@@ -121,6 +133,7 @@ class RuntimeServer:
         self.machine = Runtime()
         self.current: Invocation | None = None
         self.on_idle: Callable[[], None] | None = None
+        self.admit: Callable[[socket.socket], bool] | None = None
         self._restore = restore
         self._polls: list[RuntimeConnection] = []
         self._open: set[RuntimeConnection] = set()
@@ -351,7 +364,13 @@ class RuntimeServer:
         self._shape.learn(head, content_type)
 
     def opened(self, connection: RuntimeConnection) -> None:
-        """A connection was accepted."""
+        """A connection was accepted; it is aborted when it may not be here."""
+        admit = self.admit
+        if len(self._open) >= MAX_CONNECTIONS or (
+            admit is not None and not admit(connection.transport.get_extra_info("socket"))
+        ):
+            connection.abort()
+            return
         self._open.add(connection)
 
     def ended(self, connection: RuntimeConnection, *, gone: bool) -> None:

@@ -11,6 +11,7 @@ def engine_options(settings: Settings) -> dict[str, Any]:
     """Keyword arguments for `Engine`, without `data_dir`: serve keeps data, run and demo do not."""
     return {
         "isolation": settings.isolation,
+        "network": settings.network,
         "memory_mb": settings.memory_mb,
         "account_concurrency": settings.account_concurrency,
         "keep_alive_s": settings.keep_alive_s,

@@ -17,6 +17,7 @@ _HELP = {
     "port": "Port to listen on; 0 takes a free one.",
     "data_dir": "Where functions and their code are kept.",
     "isolation": "How functions are held; auto takes the strongest that this host permits.",
+    "network": "What functions in sandboxes reach: all that the host reaches, or only their own loopback.",
     "memory_budget": "Sum of the memory sizes of all environments at one time, in MB.",
     "keep_alive": "Seconds that an idle environment is kept.",
     "wait_limit": "Seconds that an invocation waits for room on a full host before it is throttled.",
@@ -29,12 +30,14 @@ _HELP = {
     "endpoint_url": "Address of the server.",
 }
 _METAVARS = {
-    "host": "ADDRESS", "port": "PORT", "data_dir": "DIR", "isolation": "auto|sandbox|process", "memory_budget": "MB",
+    "host": "ADDRESS", "port": "PORT", "data_dir": "DIR", "isolation": "auto|sandbox|process",
+    "network": "host|own", "memory_budget": "MB",
     "keep_alive": "SECONDS", "wait_limit": "SECONDS", "init_timeout": "SECONDS", "freeze_after": "MS",
     "account_concurrency": "N", "account_id": "ID", "region": "REGION", "drain": "SECONDS", "endpoint_url": "URL",
 }  # fmt: skip
 _TYPES: dict[str, click.ParamType[Any]] = {
     "isolation": click.Choice(["auto", "sandbox", "process"]),
+    "network": click.Choice(["host", "own"]),
     "port": click.INT,
     "memory_budget": click.INT,
     "account_concurrency": click.INT,

@@ -36,7 +36,7 @@ from engine.settings import load
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="A variable for the function; may be repeated.")
 @click.option("--watch", is_flag=True, help="Invoke again whenever a file is saved, or Enter is pressed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per invocation instead of the payload.")
-@setting("isolation", "init_timeout", "region")
+@setting("isolation", "network", "init_timeout", "region")
 @common
 def command(
     *,

@@ -21,7 +21,7 @@ from engine.settings import Settings, load
     "  aws lambda list-functions --endpoint-url http://127.0.0.1:9000",
 )
 @setting(
-    "host", "port", "data_dir", "isolation", "memory_budget", "keep_alive", "wait_limit", "init_timeout",
+    "host", "port", "data_dir", "isolation", "network", "memory_budget", "keep_alive", "wait_limit", "init_timeout",
     "freeze_after", "account_concurrency", "account_id", "region", "drain",
 )  # fmt: skip
 @click.option(

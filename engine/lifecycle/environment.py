@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable
 from math import ceil, inf
 from typing import TYPE_CHECKING, Final, Protocol
 
-import anyio
-
 from engine.dispatch.deployment import Deployment, EntrypointMissing
 from engine.errors import SandboxError
 from engine.lifecycle import failures
@@ -87,6 +85,7 @@ class Environment(EnvironmentCore):
     """
 
     __slots__ = (
+        "_begun",
         "_current",
         "_generation",
         "_listening",
@@ -132,8 +131,9 @@ class Environment(EnvironmentCore):
         self._provider = provider
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._order = anyio.Lock(fast_acquire=True)  # nothing to wait for: no turn of the loop lost
+        self._order = asyncio.Lock()  # fair, and costs no turn of the loop when nobody is before us
         self._generation = 0
+        self._begun = 0
         self._sandbox: Sandbox | None = None
         self._process: Process | None = None
         self._output: OutputReader | None = None
@@ -270,15 +270,11 @@ class Environment(EnvironmentCore):
                 return
             if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
                 return  # retired while the sandbox was being made; `close` is waiting for its turn
-            self._note("sandbox ready")
-            self.sandbox_made(now())
             self._generation += 1
             self._pending_exit = None
             generation = self._generation
-            function = self.deployment.function
-            self.deployment.log.platform(
-                self.log_stream, report.init_start_line(function.runtime or "image", self.deployment.region)
-            )
+            began = now()
+            self._loop.call_soon(self._beginning, generation, began)
             failure: Failure | None = None
             try:
                 spec = await self.deployment.process(sandbox, self.log_stream)
@@ -293,6 +289,7 @@ class Environment(EnvironmentCore):
                 self._note(f"process started: pid {process.pid}")
                 self._process = process
                 self._output = OutputReader(self._loop, process.output, self._line)
+            self._beginning(generation, began)
             refused = None if self._listening or failure is not None else await self._listen(sandbox)
         if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
             return
@@ -301,6 +298,16 @@ class Environment(EnvironmentCore):
         elif failure is not None:
             self.exited(now(), failure)
 
+    def _beginning(self, generation: int, began: float) -> None:
+        """Write down, once, that a process is being started. While the kernel does so, to lose no time over it."""
+        if generation == self._begun:
+            return
+        self._begun = generation
+        self._story.append((began, "sandbox ready"))
+        self.sandbox_made(began)
+        runtime = self.deployment.function.runtime or "image"
+        self.deployment.log.platform(self.log_stream, report.init_start_line(runtime, self.deployment.region))
+
     async def _listen(self, sandbox: Sandbox) -> str | None:
         """Serve the Runtime API. Returns why not, if not.
 
@@ -308,6 +315,7 @@ class Environment(EnvironmentCore):
         listening all the while, so the kernel keeps what comes early. The end of the process is not judged before.
         """
         try:
+            self.server.admit = sandbox.admits
             await self.server.listen(sandbox.listener)
         except OSError as error:  # no descriptor left to listen with
             return str(error)

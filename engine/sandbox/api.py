@@ -118,6 +118,10 @@ class Sandbox(Protocol):
         """Which paths the processes inside will see for their code, runtime directory and /tmp."""
         ...
 
+    def admits(self, connection: socket.socket) -> bool:
+        """Whether a connection that `listener` accepted comes from inside this sandbox. Cheap, never raises."""
+        ...
+
     async def spawn(self, spec: ProcessSpec, on_exit: Callable[[Exit], None]) -> Process:
         """Start a process. Raises `SpawnFailed` when execve refused, `SandboxError` when the host did."""
         ...

@@ -174,6 +174,15 @@ class PeerUsers:
                 raise OSError("the kernel does not find a socket that there is")
 
 
+def look_for_peers() -> PeerUsers | None:
+    """A `PeerUsers` fast enough for the event loop, None where the kernel does not answer by netlink. Blocking."""
+    peers = PeerUsers()
+    if peers.available():
+        return peers
+    peers.close()
+    return None
+
+
 def _netlink() -> socket.socket:
     if sys.platform != "linux":
         raise OSError(f"{sys.platform} has none")

@@ -23,6 +23,7 @@ from .addresses import Endpoints
 from .api import Exit, SandboxLimits, SandboxProvider
 from .blanks import Answer
 from .monitor import Monitor
+from .peers import PeerUsers, look_for_peers
 from .process_sandbox import ProcessSandbox, SandboxProcess
 from .rundir import RunDirectory, barrier
 from .spawner import tree, wire
@@ -63,6 +64,8 @@ class ProcessProvider:
         self.marker = 0
         self.tmp_root = ""
         self.sandboxes: dict[str, ProcessSandbox] = {}
+        self.peers: PeerUsers | None = None
+        """Tells whose process connects to a Runtime API; None where users do not tell sandboxes apart."""
         self.monitor = Monitor("session", count_processes=True)
         """Holds the limits; the one for this host from `start` on."""
         self._first_user = first_user
@@ -87,8 +90,10 @@ class ProcessProvider:
             "cpu: a function may use every core, whatever its MemorySize",
             "disk: the size of a function's /tmp is not limited",
             "files: a function can read what all users of this host may read; what it leaves where all may write stays",
-            "network: functions share the host's network, its loopback services and each other's Runtime API addresses",
+            "network: functions share the host's network and reach what listens on it",
         ]
+        if self.peers is None:
+            lines.append("runtime api: a function can reach the Runtime API of another and take its invocations")
         if self._shared_user_because is not None:
             lines += [
                 (
@@ -126,6 +131,7 @@ class ProcessProvider:
                 await asyncio.to_thread(self._check_passage)
                 self._users = await asyncio.to_thread(self._claim_users, self._directory)
                 inherit.append(self._users.lock)
+                self.peers = await asyncio.to_thread(look_for_peers)
             self.marker = (random.getrandbits(36) | 1 << 36) << tree.MARKER_SANDBOX_BITS
             self.monitor = Monitor(self._known_by(), count_processes=self._users is None)
             await self.monitor.start()
@@ -320,6 +326,9 @@ class ProcessProvider:
         spawner, self._spawner = self._spawner, None
         if spawner is not None:
             await spawner.stop()
+        if self.peers is not None:
+            self.peers.close()
+            self.peers = None
         if self._users is not None:
             self._users.release()
             self._users = None

@@ -134,6 +134,11 @@ class ProcessSandbox:
         """Nothing is mounted here: the paths are the host's."""
         return SandboxPaths(task_root=code_root, runtime_dir=self._provider.lambda_runtime_dir, tmp=self.tmp_dir)
 
+    def admits(self, connection: socket.socket) -> bool:
+        """Whether the connection is of a process of this sandbox, as far as its user tells."""
+        peers = self._provider.peers
+        return peers is None or self.user is None or peers.uid_of_connection(connection) == self.user
+
     async def spawn(self, spec: ProcessSpec, on_exit: Callable[[Exit], None]) -> SandboxProcess:
         """Start a process.
 

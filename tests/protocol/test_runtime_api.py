@@ -8,6 +8,7 @@ import json
 import pytest
 
 from runtime_api import MAX_PAYLOAD, State, TransitionRefused
+from runtime_api._limits import MAX_CONNECTIONS
 from tests.protocol.wire import ACCEPTED, ROOT, Wire, chunked, endpoint, invocation, request, until
 
 NEXT = f"{ROOT}/invocation/next"
@@ -163,6 +164,33 @@ async def test_endless_polls_are_bounded():
         await until(lambda: len(api.server._open) == 64)
         api.server.deliver(invocation())
         assert (await wires[-1].reply()).status == 200
+
+
+async def test_connections_beyond_the_limit_are_closed_and_the_others_are_served():
+    async with endpoint() as api:
+        wires = [await api.client() for _ in range(MAX_CONNECTIONS)]
+        await until(lambda: len(api.server._open) == MAX_CONNECTIONS)
+        late = await api.client()
+        assert await late.end() == b""
+        wires[0].send(request("GET", "/2018-06-01/ping"))
+        assert (await wires[0].reply()).body == b"pong"
+
+
+async def test_a_connection_that_is_not_admitted_is_closed_without_a_word():
+    async with endpoint() as api:
+        asked = []
+
+        def refuse(connection) -> bool:
+            asked.append(connection.getpeername())
+            return False
+
+        api.server.admit = refuse
+        wire = await api.client()
+        wire.send(request("GET", NEXT))
+        assert await wire.end() == b""
+        assert asked == [wire.writer.get_extra_info("sockname")]
+        assert not api.server._open
+        assert api.host.calls == []
 
 
 async def test_deliver_is_refused_unless_the_runtime_is_ready():

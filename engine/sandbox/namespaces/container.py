@@ -150,6 +150,11 @@ class NamespaceSandbox:
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
+    def admits(self, connection: socket.socket) -> bool:
+        """Whether the connection is of a process of this sandbox, as far as its user tells."""
+        peers = self._provider.peers
+        return peers is None or self.user is None or peers.uid_of_connection(connection) == self.user
+
     async def spawn(self, spec: ProcessSpec, on_exit: Callable[[Exit], None]) -> SandboxProcess:
         """Start a process.
 

@@ -20,6 +20,7 @@ from engine.sandbox.addresses import Endpoints
 from engine.sandbox.api import SandboxLimits, SandboxProvider
 from engine.sandbox.cgroups import CgroupLimits, Cgroups
 from engine.sandbox.disks import Disks
+from engine.sandbox.peers import PeerUsers, look_for_peers
 from engine.sandbox.rundir import RunDirectory
 from engine.sandbox.seccomp import UnsupportedMachine, filter_program
 from engine.sandbox.spawner_client import SpawnerClient, SpawnerGoneError
@@ -64,6 +65,8 @@ class NamespaceProvider:
         self.sandboxes: dict[str, NamespaceSandbox] = {}
         self.endpoints = Endpoints()
         self.disks: Disks | None = None
+        self.peers: PeerUsers | None = None
+        """Tells whose process connects to a Runtime API; None where each is in a network of its own, or users do not."""
         self.cgroups = Cgroups.detect()
         self._namespaces = _NEWNS | _NEWUTS | _NEWIPC | _NEWPID
         self._namespaces |= (_NEWNET if own_network else 0) | (_NEWUSER if self.rootless else 0)
@@ -93,6 +96,8 @@ class NamespaceProvider:
                 "network: functions share the host's network and reach what listens on it; --network own gives each "
                 "environment one of its own, with loopback only"
             )
+            if self.peers is None:
+                lines.append("runtime api: a function can reach the Runtime API of another and take its invocations")
         return lines
 
     def reachable(self, path: str) -> str | None:
@@ -122,6 +127,7 @@ class NamespaceProvider:
                 on_exit=lambda _pid, _how, _peak: None, on_death=lambda: None, inherit=tuple(inherit), blanks=0
             )
             await self._spawner.start()
+            await self._register_engine()
             await self._fill()
             if not self._blanks:
                 self._blanks.append(await self._make())  # which tells why not
@@ -133,7 +139,10 @@ class NamespaceProvider:
         """Everything that blocks: limits, disks, users, the filter, and what the view depends on."""
         self._root = directory.path / "root"
         self._root.mkdir(exist_ok=True)
-        self.cgroups.prepare(cgroup_name(self.runtime_dir))
+        noted = directory.path / "cgroups"  # an engine that is started elsewhere finds what one of before left
+        earlier = noted.read_text().splitlines() if noted.exists() else []
+        self.cgroups.prepare(cgroup_name(self.runtime_dir), earlier)
+        noted.write_text("\n".join(self.cgroups.directories))
         self._weaknesses = self.cgroups.weaknesses()
         disks = Disks(directory.path / "disks")
         reason = disks.why_not()
@@ -148,6 +157,7 @@ class NamespaceProvider:
         else:
             self._users = users.claim(self._first_user, prefer=directory.recall("users"))
             directory.note("users", self._users.base)
+            self.peers = None if self.own_network else look_for_peers()
         try:
             self._filter = filter_program()
         except UnsupportedMachine as error:
@@ -181,6 +191,9 @@ class NamespaceProvider:
             await asyncio.wait(self._burials)
         with contextlib.suppress(SandboxError):  # what would not die was told by its sandbox
             await asyncio.to_thread(self.cgroups.remove)
+        if self.peers is not None:
+            self.peers.close()
+            self.peers = None
         if self._users is not None:
             self._users.release()
             self._users = None
@@ -299,9 +312,15 @@ class NamespaceProvider:
                 raise SandboxError("the sandbox provider is not running: call start() first, and nothing after stop()")
             if not self._spawner.running:
                 await self._spawner.start()
+                await self._register_engine()
                 for sandbox in list(self._open.values()):
                     await self._spawner.open_sandbox(*self._registration(sandbox))
             return self._spawner
+
+    async def _register_engine(self) -> None:
+        assert self._spawner is not None
+        directories = [os.fsencode(path) for path in self.cgroups.directories]
+        await self._spawner.open_sandbox(0, b"", b"", b"", *directories)
 
     async def start_first(self) -> socket.socket:
         """Start the first process of a sandbox; our end of its socket.

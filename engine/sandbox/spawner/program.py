@@ -116,7 +116,8 @@ class Spawner:
     def _open(self, number: int, payload: bytes) -> None:
         """Make the folder of a sandbox and remember the sandbox.
 
-        Strings: group, folder, user, and directories of control groups; each may be empty.
+        Strings: group, folder, user, and directories of control groups; each may be empty. Number 0 is the engine, whose
+        things are the last to go.
         """
         group, folder, user, *directories = wire.split(payload)
         self.sandboxes[number] = (group, folder, [directory for directory in directories if directory])
@@ -226,6 +227,7 @@ class Spawner:
             tree.signal_one(pid, signal.SIGKILL)
         deadline = time.monotonic() + CLEAN_UP_SECONDS
         cleaners: set[int] = set()
+        engine = self.sandboxes.pop(0, None)
         todo = list(self.sandboxes.values())
         while (todo or cleaners or self.children) and time.monotonic() < deadline:
             while todo and len(cleaners) < _CLEANERS:
@@ -238,6 +240,8 @@ class Spawner:
                 continue
             cleaners.discard(pid)
             self.children.discard(pid)
+        if engine is not None:  # its control groups are above those of the sandboxes
+            os.waitpid(self._clean(*engine), 0)
 
     def _clean(self, group: bytes, folder: bytes, directories: list[bytes]) -> int:
         pid = os.fork()
