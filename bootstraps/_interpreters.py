@@ -179,7 +179,7 @@ def _look(language: str) -> Iterator[Interpreter]:
 def _folders(language: str) -> Iterator[Path]:
     for entry in os.environ.get("PATH", "").split(os.pathsep):
         # A virtual environment's python is its base's with other packages: functions get the base.
-        if entry and not Path(entry, os.pardir, "pyvenv.cfg").exists():
+        if entry and not os.path.exists(os.path.join(entry, os.pardir, "pyvenv.cfg")):  # noqa: PTH110, PTH118 - Path.exists raises for a folder that is closed to us
             yield Path(entry)
     for place in _PLACES[language]:
         anchor = Path(place).expanduser()

@@ -52,7 +52,7 @@ from .api import (
     SandboxProvider,
     SpawnFailed,
 )
-from .namespaces import NamespaceProvider, why_not
+from .namespaces import NamespaceProvider, no_limits, why_not
 from .process import ProcessProvider
 
 __all__ = [
@@ -89,6 +89,9 @@ def make_provider(
     if isolation not in MODES:
         raise ConfigurationError(f"isolation {isolation!r} is not known: allowed are {', '.join(MODES)}")
     reason = None if isolation == "process" else why_not(own_network=own_network)
+    if isolation == "auto" and not own_network:
+        # Without root and without control groups of our own there are namespaces, but no limits: process mode has some.
+        reason = reason or no_limits()
     if isolation == "sandbox" and reason is not None:
         raise ConfigurationError(f"isolation 'sandbox' is not possible here: {reason}")
     if isolation == "process" or reason is not None:

@@ -23,6 +23,6 @@ conversation with its first process, ``pool`` how many blanks to keep, ``provide
 from __future__ import annotations
 
 from .container import NamespaceSandbox
-from .provider import NamespaceProvider, why_not
+from .provider import NamespaceProvider, no_limits, why_not
 
-__all__ = ["NamespaceProvider", "NamespaceSandbox", "why_not"]
+__all__ = ["NamespaceProvider", "NamespaceSandbox", "no_limits", "why_not"]

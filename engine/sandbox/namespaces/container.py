@@ -15,7 +15,7 @@ from engine.sandbox.api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, S
 from engine.sandbox.blanks import Answer, Blank, check
 from engine.sandbox.cgroups import Cgroup
 from engine.sandbox.disks import Disk
-from engine.sandbox.process_sandbox import SandboxProcess
+from engine.sandbox.process_sandbox import SandboxProcess, high_water
 from engine.sandbox.spawner import wire
 
 from . import view
@@ -196,7 +196,8 @@ class NamespaceSandbox:
             async with asyncio.TaskGroup() as work:
                 work.create_task(asyncio.to_thread(self.cgroup.set_limits, limits.memory_mb * MIB, limits.processes))
                 if self._disk is None:
-                    plan = view.memory_tmp(limits.ephemeral_storage_mb, self.user or 0)
+                    owner = view.MAPPED_USER if self.user is None else self.user
+                    plan = view.memory_tmp(limits.ephemeral_storage_mb, owner)
                     await first.order(wire.ARRANGE, ["0", *plan])
                 elif self._disk.size_mb != limits.ephemeral_storage_mb:
                     await self._attach_disk(limits.ephemeral_storage_mb)
@@ -248,8 +249,14 @@ class NamespaceSandbox:
             self._frozen = False
 
     def memory_peak(self) -> int | None:
-        """The kernel's own figure, bytes: everything charged to the sandbox, page cache too."""
-        return self.cgroup.memory_peak()
+        """The kernel's own figure, bytes: everything charged to the sandbox, page cache too.
+
+        Where there is no memory controller for us: the most that one of the processes had resident.
+        """
+        peak = self.cgroup.memory_peak()
+        if peak is None:
+            peak = max((high_water(process.pid) or 0 for process in self._processes.values()), default=None)
+        return peak
 
     # ---- ending ----------------------------------------------------------------------------------------------------
 

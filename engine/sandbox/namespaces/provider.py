@@ -66,7 +66,7 @@ class NamespaceProvider:
         self.endpoints = Endpoints()
         self.disks: Disks | None = None
         self.peers: PeerUsers | None = None
-        """Tells whose process connects to a Runtime API; None where each is in a network of its own, or users do not."""
+        """Tells whose process connects to a Runtime API; None where each has its own network, or users do not tell."""
         self.cgroups = Cgroups.detect()
         self._namespaces = _NEWNS | _NEWUTS | _NEWIPC | _NEWPID
         self._namespaces |= (_NEWNET if own_network else 0) | (_NEWUSER if self.rootless else 0)
@@ -335,7 +335,8 @@ class NamespaceProvider:
 
     def base_plan(self, user: int | None) -> list[str]:
         """The view of a blank."""
-        return view.base(self._host, str(self._root), user or 0, str(self.runtimes), own_network=self.own_network)
+        number = view.MAPPED_USER if user is None else user
+        return view.base(self._host, str(self._root), number, str(self.runtimes), own_network=self.own_network)
 
     @contextlib.contextmanager
     def filter_file(self) -> Iterator[tuple[int, list[int]]]:
@@ -373,6 +374,12 @@ def why_not(*, own_network: bool = False) -> str | None:
     if result.returncode:
         return f"the host refuses to make namespaces: {os.strerror(result.returncode)}"
     return None
+
+
+def no_limits() -> str | None:
+    """Why sandboxes on this host would have no limit of memory, None when they have. Blocking."""
+    cgroups = Cgroups.detect()
+    return None if "memory" in cgroups.enforced else cgroups.weaknesses()[0].partition("; ")[2]
 
 
 def look_at_host() -> view.Host:

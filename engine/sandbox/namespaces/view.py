@@ -28,6 +28,8 @@ DEVICES = ("full", "null", "random", "urandom", "zero")
 
 #: As recorded inside Lambda (facts §5.2).
 USER_NAME = "sbx_user1051"
+#: Its id in a user namespace (native/sandbox.c, USER); without one, each sandbox has an id of its own.
+MAPPED_USER = 1051
 
 TASK, OPT, RUNTIME, TMP = "/var/task", "/opt", "/var/runtime", "/tmp"  # noqa: S108 - inside the sandbox
 

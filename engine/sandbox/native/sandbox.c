@@ -38,6 +38,7 @@
 #define KILL_MILLISECONDS 5000
 #define RUNTIME_API_PORT 9001
 #define BACKLOG 128
+#define USER 1051 /* as view.py has it */
 
 #define STEMS 32
 
@@ -249,14 +250,15 @@ _Noreturn static void serve(void)
     }
 }
 
-/* Ids of a new user namespace: root in it is who we were outside, and nobody else exists. */
+/* Ids of a new user namespace: who we were outside is USER in it, and nobody else exists. What we may do in there comes
+ * with having made it, not with the number. */
 static int map_user(uid_t uid, gid_t gid)
 {
     char text[64];
     const char *paths[] = {"/proc/self/setgroups", "/proc/self/uid_map", "/proc/self/gid_map"};
     for (int i = 0; i < 3; i++) {
         int length = i == 0 ? snprintf(text, sizeof text, "deny")
-                            : snprintf(text, sizeof text, "0 %u 1", i == 1 ? (unsigned)uid : (unsigned)gid);
+                            : snprintf(text, sizeof text, "%d %u 1", USER, i == 1 ? (unsigned)uid : (unsigned)gid);
         int file = open(paths[i], O_WRONLY | O_CLOEXEC);
         if (file < 0 || write(file, text, (size_t)length) != length)
             return errno;

@@ -116,8 +116,8 @@ class Spawner:
     def _open(self, number: int, payload: bytes) -> None:
         """Make the folder of a sandbox and remember the sandbox.
 
-        Strings: group, folder, user, and directories of control groups; each may be empty. Number 0 is the engine, whose
-        things are the last to go.
+        Strings: group, folder, user, and directories of control groups; each may be empty. Number 0 is the engine,
+        whose things are the last to go.
         """
         group, folder, user, *directories = wire.split(payload)
         self.sandboxes[number] = (group, folder, [directory for directory in directories if directory])
