@@ -14,16 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 HERE = Path("/sys/fs/cgroup" + Path("/proc/self/cgroup").read_text().split("::")[1].strip())
 PATIENCE = 20.0
-#: Prints a line when ready, then does what its name says.
-SPIN = "print(flush=True)\nwhile True: pass"
-TOUCH = "import sys\nsys.stdin.readline()\nx = bytearray(96 << 20)\nprint('survived')"
-SLEEP = "import time\nprint(flush=True)\ntime.sleep(1000)"
+SPIN = ("sh", "-c", "while :; do :; done")
+#: It looks for the end of the last line, and keeps what it has seen.
+GREEDY = ("tail", "/dev/zero")
+SLEEP = ("sleep", "1000")
 
 
 @contextlib.contextmanager
@@ -41,15 +41,10 @@ def group(name: str, **limits: str) -> Iterator[Path]:
         path.rmdir()
 
 
-def start(code: str, cgroup: Path | None, *prefix: str) -> subprocess.Popen[str]:
-    """A Python program in `cgroup`; returned when it has printed its first line, if that is what it starts with."""
-    argv = [*prefix, sys.executable, "-I", "-S", "-c", code]
-    join = (lambda: (cgroup / "cgroup.procs").write_text("0")) if cgroup else None
-    process = subprocess.Popen(argv, preexec_fn=join, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: PLW1509
-    if code.startswith(("print", "import time")):
-        assert process.stdout is not None
-        process.stdout.readline()
-    return process
+def start(argv: Sequence[str], cgroup: Path) -> subprocess.Popen[str]:
+    """A program that is in `cgroup` from its first instruction."""
+    join = partial((cgroup / "cgroup.procs").write_text, "0")
+    return subprocess.Popen(argv, preexec_fn=join, stdout=subprocess.PIPE, text=True)  # noqa: PLW1509 - one thread
 
 
 def wait(condition: Callable[[], object], what: str) -> None:
@@ -91,8 +86,7 @@ def memory_limit_kills_the_whole_group() -> object:
     The events tell it from another SIGKILL: oom_group_kill is 1. (oom_kill is 3 here: the one chosen counts twice.)
     """
     with group("memory", memory_max=str(48 << 20), memory_swap_max="0", memory_oom_group="1") as cgroup:
-        idle, greedy = start(SLEEP, cgroup), start(TOUCH, cgroup)
-        greedy.communicate("go\n", timeout=PATIENCE)
+        idle, greedy = start(SLEEP, cgroup), start(GREEDY, cgroup)
         codes = [greedy.wait(PATIENCE), idle.wait(PATIENCE)]
         events = values(cgroup / "memory.events")
         peak = int((cgroup / "memory.peak").read_text())
@@ -102,17 +96,16 @@ def memory_limit_kills_the_whole_group() -> object:
 def memory_limit_spares_the_neighbours() -> object:
     """Without memory.oom.group only the greedy one dies."""
     with group("memory", memory_max=str(48 << 20), memory_swap_max="0") as cgroup:
-        idle, greedy = start(SLEEP, cgroup), start(TOUCH, cgroup)
-        greedy.communicate("go\n", timeout=PATIENCE)
+        idle, greedy = start(SLEEP, cgroup), start(GREEDY, cgroup)
         return [greedy.wait(PATIENCE), idle.poll()]
 
 
 def cpu_share() -> object:
-    """A spinner under cpu.max 25 %: the share of a core that it had over about two seconds, and whether it was held back."""
+    """A spinner under cpu.max 25 %: the share of a core that it had over about a second, and whether it was held back."""
     with group("cpu", cpu_max="25000 100000") as cgroup:
         start(SPIN, cgroup)
         before, at = values(cgroup / "cpu.stat"), time.monotonic()
-        time.sleep(2)
+        time.sleep(1)
         after, seconds = values(cgroup / "cpu.stat"), time.monotonic() - at
         used = (after["usage_usec"] - before["usage_usec"]) / 1e6
         return [round(used / seconds, 3), after["nr_throttled"] > before["nr_throttled"]]
@@ -133,7 +126,7 @@ except OSError as error:
 time.sleep(1000)
 """
     with group("pids", pids_max="10") as cgroup:
-        process = start(code, cgroup)
+        process = start([sys.executable, "-I", "-S", "-c", code], cgroup)
         assert process.stdout is not None
         return [process.stdout.readline().split(), values(cgroup / "pids.events")["max"]]
 
@@ -201,8 +194,7 @@ def namespaces_with_limits() -> object:
         timeout=PATIENCE,
     )
     with group("space", memory_max=str(48 << 20), memory_swap_max="0", memory_oom_group="1") as cgroup:
-        greedy = start(TOUCH, cgroup, *new)
-        greedy.communicate("go\n", timeout=PATIENCE)
+        greedy = start([*new, *GREEDY], cgroup)
         return [shown.stdout.split(), greedy.wait(PATIENCE), values(cgroup / "memory.events")["oom_group_kill"]]
 
 

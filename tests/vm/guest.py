@@ -142,7 +142,9 @@ def start(order: dict[str, Any], cgroup: Path, output: int) -> int:
 
 
 def delegate(cgroup: Path) -> None:
-    """Give `cgroup` to the user: the folder, and the files that the kernel names as the ones to hand over."""
+    """Give `cgroup` to the user, as systemd does it: marked, with the files that the kernel names as those to hand over."""
+    for name in ("trusted.delegate", "user.delegate"):
+        os.setxattr(cgroup, name, b"1")
     names = Path("/sys/kernel/cgroup/delegate").read_text().split()
     for path in (cgroup, *(cgroup / name for name in names)):
         with contextlib.suppress(FileNotFoundError):

@@ -63,10 +63,15 @@ class Finished:
     seconds: float
 
 
-def why_not() -> str | None:
-    """Why no machine can be booted here, or None."""
-    if platform.system() != "Linux" or platform.machine() != "x86_64":
-        return f"virtual machines are provided for on Linux on x86-64, this is {platform.system()} {platform.machine()}"
+def wrong_platform() -> str | None:
+    """Why no machine can be booted on this kind of computer, or None."""
+    if platform.system() == "Linux" and platform.machine() == "x86_64":
+        return None
+    return f"virtual machines are provided for on Linux on x86-64, this is {platform.system()} {platform.machine()}"
+
+
+def what_is_missing() -> str | None:
+    """Why no machine can be booted here although it could be, or None."""
     if shutil.which("qemu-system-x86_64") is None:
         return "there is no qemu-system-x86_64: run scripts/setup-vm.sh as root"
     if not (FILES / "stamp").exists():
