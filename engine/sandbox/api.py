@@ -150,7 +150,10 @@ class Sandbox(Protocol):
         ...
 
     async def close(self) -> None:
-        """End everything and leave nothing behind. Idempotent."""
+        """End everything and leave nothing behind. Idempotent.
+
+        Raises `SandboxError` naming what would not be ended or removed; calling it again tries that again.
+        """
         ...
 
 

@@ -109,7 +109,7 @@ class ProcessSandbox:
         self._turn = asyncio.Lock()
         self._empty: asyncio.Future[None] | None = None
         self._closed = False
-        self._abandoned = False
+        self._gone = False
         self._watch: Watch | None = None
         self._over: asyncio.Task[None] | None = None
         self._peak: int | None = None
@@ -239,7 +239,7 @@ class ProcessSandbox:
         if now - self._sampled >= MEMORY_SAMPLE_SECONDS:
             self._sampled = now
             for pid in self._processes:
-                self._peak_of(_high_water(pid))
+                self._peak_of(high_water(pid))
         if self._watch is not None and self._watch.peak:
             self._peak_of(self._watch.peak)
         return self._peak
@@ -248,19 +248,21 @@ class ProcessSandbox:
         """End everything, remove /tmp and the endpoint. Idempotent.
 
         Raises:
-            SandboxError: naming what could not be ended or removed. The spawner tries again when the engine stops.
+            SandboxError: naming what could not be ended or removed; call it again to try again. The spawner does, too,
+                when the engine stops.
         """
         async with self._turn:
-            if self._closed:
+            if self._gone:
                 return
             self._closed = True
             self.listener.close()
             try:
                 await self._end(wire.CLOSE)
+                self._gone = True
             finally:
                 if self._watch is not None:
                     self._provider.monitor.close(self._watch)
-                self._provider.closed(self, clean=not self._abandoned)
+                self._provider.closed(self, clean=self._gone)
 
     def process_ended(self, process: SandboxProcess, how: Exit, peak: int | None) -> None:
         """Told by the provider. The kernel's peak at the exit includes the blank that the program came from."""
@@ -287,14 +289,10 @@ class ProcessSandbox:
         try:
             await self._provider.work(kind, [self.group, self._tmp])
         except Answer as failure:
-            self._abandoned = True
             raise SandboxError(
                 f"sandbox {self.id} ({self.group.decode()}): {_STEPS.get(failure.step, 'work')} failed: "
                 f"{os.strerror(failure.number)}: {failure.text}"
             ) from None
-        except BaseException:
-            self._abandoned = True
-            raise
         if self._processes:
             self._empty = asyncio.get_running_loop().create_future()
             await self._empty
@@ -349,7 +347,7 @@ class ProcessSandbox:
             self._peak = peak
 
 
-def _high_water(pid: int) -> int | None:
+def high_water(pid: int) -> int | None:
     """VmHWM of a process in bytes. Reading it waits for nothing; O_NONBLOCK says so to whoever looks."""
     try:
         descriptor = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -20,6 +21,8 @@ from engine.errors import SandboxError
 from engine.lifecycle import core, states
 from engine.lifecycle.environment import Environment
 from engine.sandbox import Exit, ProcessSpec
+from engine.sandbox.blanks import Answer
+from engine.sandbox.spawner import wire
 from tests.support.functions import bootstrap
 
 pytest_plugins = ("tests.support.sandbox_fixtures",)
@@ -489,3 +492,28 @@ async def test_a_runtime_that_is_faster_than_its_runtime_api_is_heard(watched, t
     function = await watched.engine.create_function("f", code=code)
     result = await function.invoke()
     assert result.payload == b'{"errorType":"Mine"}'
+
+
+async def test_a_sandbox_that_would_not_close_is_closed_by_the_next_try(watched, tmp_path, monkeypatch):
+    """Not a sandbox that only says so: the spawner's own work fails once, then is done."""
+    monkeypatch.setattr(core, "RETRY_FIRST_S", 0.02)
+    function = await watched.engine.create_function("f", code=bootstrap(tmp_path / "f", WHO))
+    pid = (await function.invoke()).json()
+    await watched.frozen()
+    provider: Any = watched.engine.provider
+    environment, work, failures = watched.environment, provider.work, 2
+
+    async def failing(kind: int, strings: list[bytes]) -> None:
+        nonlocal failures
+        if kind == wire.CLOSE and failures:
+            failures -= 1
+            raise Answer(errno.EBUSY, wire.STEP_TREE, f"pid {pid}")
+        await work(kind, strings)
+
+    monkeypatch.setattr(provider, "work", failing)
+    watched.engine.dispatcher.remove("f")
+    await watched.until(lambda: environment.phase is states.Phase.CLOSED, "gone")
+    assert failures == 0
+    assert f"pid {pid}" in (environment.stuck or "")
+    assert status(pid) == "gone"
+    assert not provider.sandboxes

@@ -59,6 +59,7 @@ class NamespaceSandbox:
         self._limited = False
         self._frozen = False
         self._closed = False
+        self._gone = False
         self._oom_seen = 0
         self._oom_fd: int | None = None
         self._oom_timer: asyncio.TimerHandle | None = None
@@ -283,18 +284,17 @@ class NamespaceSandbox:
         """End everything; nothing is left. Idempotent.
 
         Raises:
-            SandboxError: naming what could not be ended or removed.
+            SandboxError: naming what could not be ended or removed; call it again to try again.
         """
         async with self._turn:
-            if self._closed:
+            if self._gone:
                 return
             self._closed = True
-            clean = False
             try:
                 await self._take_down()
-                clean = True
+                self._gone = True
             finally:
-                self._provider.closed(self, clean=clean)
+                self._provider.closed(self, clean=self._gone)
 
     async def _take_down(self) -> None:
         if self.api_address:
