@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint fmt bench clean bootstraps node-clients
+.PHONY: help setup demo test lint fmt bench clean bootstraps node-clients vm
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -22,7 +22,10 @@ node-clients: setup
 demo: setup bootstraps ## functions in several languages: cold, warm, failing, timing out
 	.venv/bin/lambent demo
 
-test: setup bootstraps node-clients ## the whole suite
+vm: setup
+	scripts/setup-vm.sh
+
+test: setup bootstraps node-clients vm ## the whole suite
 	$(PY) -m pytest $(ARGS)
 
 lint: setup ## style, types, layering

@@ -26,6 +26,8 @@ if ! command -v cargo >/dev/null 2>&1; then
   # Debian 12's cargo (1.63) is too old for AWS's Rust runtime; its cargo-web is a current one.
   if apt-cache show cargo-web >/dev/null 2>&1; then packages+=(cargo-web rustc-web); else packages+=(cargo); fi
 fi
+# The disk of a sandbox's /tmp.
+[ -x /sbin/mkfs.ext4 ] || need mkfs.ext4 e2fsprogs
 need make make
 need git git
 python=""

@@ -7,6 +7,7 @@ other per environment (`_order`). Everything on the warm path is a plain call.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from math import ceil, inf
@@ -88,7 +89,7 @@ class Environment(EnvironmentCore):
         "_begun",
         "_current",
         "_generation",
-        "_listening",
+        "_listener",
         "_loop",
         "_order",
         "_output",
@@ -139,7 +140,7 @@ class Environment(EnvironmentCore):
         self._output: OutputReader | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pending_exit: Exit | None = None
-        self._listening = False
+        self._listener: socket.socket | None = None
         self._stopped = False  # whether the sandbox has been told to freeze, and not successfully to thaw since
         self._current: Invocation | None = None
         self._story: list[tuple[float, str]] = []
@@ -290,7 +291,8 @@ class Environment(EnvironmentCore):
                 self._process = process
                 self._output = OutputReader(self._loop, process.output, self._line)
             self._beginning(generation, began)
-            refused = None if self._listening or failure is not None else await self._listen(sandbox)
+            served = failure is not None or self._listener is sandbox.listener
+            refused = None if served else await self._listen(sandbox)
         if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
             return
         if refused is not None:
@@ -315,11 +317,13 @@ class Environment(EnvironmentCore):
         listening all the while, so the kernel keeps what comes early. The end of the process is not judged before.
         """
         try:
+            if self._listener is not None:  # the sandbox had to be made anew, with a network of its own
+                await self.server.close()
             self.server.admit = sandbox.admits
             await self.server.listen(sandbox.listener)
         except OSError as error:  # no descriptor left to listen with
             return str(error)
-        self._listening = True
+        self._listener = sandbox.listener
         if self._pending_exit is not None:
             self._settle_soon(self._generation)
         return None
@@ -423,7 +427,7 @@ class Environment(EnvironmentCore):
         if generation != self._generation:
             return
         self._pending_exit = exit_
-        if self._listening:
+        if self._listener is not None:
             self._settle_soon(generation)
 
     def _settle_soon(self, generation: int) -> None:

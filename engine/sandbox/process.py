@@ -32,6 +32,8 @@ from .spawner_client import SpawnerClient, SpawnerGoneError
 #: Sandboxes made ahead, without a name: to take one costs microseconds, to make one a conversation with the spawner.
 SPARES = 2
 _REFILL_SECONDS = 0.01
+#: How late the monitor may notice something (measured in `monitor`).
+_SEEN = "a few milliseconds, or up to 100 ms in a new process" if sys.platform == "linux" else "up to 250 ms"
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
@@ -86,9 +88,18 @@ class ProcessProvider:
     def weaknesses(self) -> list[str]:
         """One line per limit that this mode cannot enforce on this host; complete once the provider is started."""
         lines = [
-            "memory: a function may take more than its MemorySize; nothing stops it",
-            "cpu: a function may use every core, whatever its MemorySize",
-            "disk: the size of a function's /tmp is not limited",
+            (
+                f"memory: a function is killed for more than its MemorySize when that is seen, after {_SEEN}; files in "
+                "memory (/dev/shm) count only while they are mapped"
+            ),
+            (
+                "cpu: a function is stopped and continued so that it has its share on average, within 5 % over some "
+                "seconds; processes that end within 10 ms and that nobody waits for are not counted"
+            ),
+            (
+                "disk: a function whose /tmp is too large is killed when that is seen, instead of finding it full; "
+                "deleted files that are still open are not counted"
+            ),
             "files: a function can read what all users of this host may read; what it leaves where all may write stays",
             "network: functions share the host's network and reach what listens on it",
         ]
@@ -100,7 +111,7 @@ class ProcessProvider:
                     f"user: functions run as the engine's own user {_user_name()}, and can read and change its files "
                     f"and processes, because {self._shared_user_because}"
                 ),
-                "processes: the number of processes and threads of a function is not limited",
+                f"processes: a function with too many processes and threads is killed when that is seen, after {_SEEN}",
             ]
             if sys.platform != "linux":
                 lines.append("process tree: without /proc, processes that leave their session are not found and ended")

@@ -169,9 +169,21 @@ class SpawnerClient:
             SandboxError: the host refused.
             SpawnerGoneError: the spawner ended meanwhile.
         """
+        return await self._start_role(wire.FIRST, str(namespaces).encode())
+
+    async def start_zygote(self) -> socket.socket:
+        """Start what becomes a zygote; returns our end of its socket.
+
+        Raises:
+            SandboxError: the host refused.
+            SpawnerGoneError: the spawner ended meanwhile.
+        """
+        return await self._start_role(wire.ZYGOTE, b"")
+
+    async def _start_role(self, kind: int, payload: bytes) -> socket.socket:
         answer: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
         self._firsts.append(answer)
-        self._send(wire.frame(wire.FIRST, 0, str(namespaces).encode()))
+        self._send(wire.frame(kind, 0, payload))
         return await answer
 
     async def open_sandbox(self, number: int, *strings: bytes) -> None:
@@ -286,7 +298,7 @@ class SpawnerClient:
             for descriptor in descriptors:
                 os.close(descriptor)
         elif failed:
-            answer.set_exception(SandboxError(f"the first process of a sandbox did not start: {os.strerror(failed)}"))
+            answer.set_exception(SandboxError(f"a native process of a sandbox did not start: {os.strerror(failed)}"))
         else:
             answer.set_result(socket.socket(fileno=descriptors[0]))
 

@@ -13,7 +13,8 @@ the size of /tmp. What is over a limit is killed as one, and the exit says why (
 ``portable``    ... with psutil alone
 ``alarms``      sleeping until some process has consumed CPU time (Linux), or until told
 ``storage``     the size of /tmp: a bounded walk, in a thread of its own because a disk may make it wait
-``service``     the shell: one thread that reads, asks, acts, and sleeps
+``census``      which processes there are of each sandbox: found, read, stopped, continued, killed
+``service``     the thread: orders of the engine, looks, what follows from them, sleep
 ==============  ======================================================================================================
 
 The hard idea: **look by CPU time, not by the clock.** A process that consumes no CPU cannot take memory, write files or
@@ -25,7 +26,7 @@ interval cannot be outrun, because it is derived from what is possible and not f
 a core busy are looked at by the clock, which is finer than the kernel's tick. A frozen sandbox is not looked at.
 
 One thing CPU clocks cannot tell: that a tree has a new process. While any sandbox is not frozen, /proc/loadavg (which
-names the last pid given out) is read every 20 ms when something runs and every 250 ms when nothing does, and only if it
+names the last pid given out) is read every 10 ms when something runs and every 100 ms when nothing does, and only if it
 has changed /proc is listed, once for all sandboxes; processes seen before are recognised by their inode there.
 
 Why a thread and not the event loop: enforcement must not depend on how busy the loop is, and the loop must not pay for

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import logging
 import math
 import os
-import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -17,23 +18,26 @@ from itertools import count
 from engine.sandbox.api import SandboxLimits
 
 from .alarms import Sleeper, make_sleeper
+from .census import Census
 from .duty import DutyCycle
 from .host import Host, make_host
-from .pace import REST, REST_DEAR
+from .pace import REST
 from .storage import StorageThread
-from .watch import Member, Plan, Watch
+from .watch import Plan, Watch
 
 _LOG = logging.getLogger("lambent.sandbox.monitor")
 
 #: How often to ask whether there are new processes, seconds: while something runs, and while nothing does.
-LISTING_BUSY = 0.02
-LISTING_IDLE = 0.25
+LISTING_BUSY = 0.01
+LISTING_IDLE = 0.1
 #: For how long after it last consumed CPU a sandbox counts as running, seconds.
 _RUNNING = 0.1
 #: A tree with more processes than this has no alarms; it is looked at by the clock.
 _MOST_ALARMS = 32
 _CROWD_LOOK = 0.02
 _JOIN_SECONDS = 10.0
+#: The thread's niceness where the engine may choose it: what it has to hold back must not keep it waiting for a core.
+_NICE = -10
 
 
 class Monitor:
@@ -47,16 +51,13 @@ class Monitor:
     def __init__(
         self, mode: str, *, count_processes: bool, host: Host | None = None, sleeper: Sleeper | None = None
     ) -> None:
-        self._host = host if host is not None else make_host(mode)
         self._sleeper = sleeper if sleeper is not None else make_sleeper()
-        self._sessions = mode == "session"
+        host = host if host is not None else make_host(mode)
+        self._census = Census(host, self._sleeper, sessions=mode == "session")
         self._count_processes = count_processes
         self._cores = os.cpu_count() or 1
         self._orders: deque[Callable[[], None]] = deque()
-        self._by_key: dict[int, Watch] = {}
-        self._by_pid: dict[int, Watch] = {}
         self._awake: set[Watch] = set()
-        self._seen: dict[int, int] = {}
         self._queue: list[tuple[float, int, Watch]] = []
         self._serial = count()
         self._list_at = 0.0
@@ -99,13 +100,12 @@ class Monitor:
             on_over: called on the loop with (epoch, cause) when the monitor kills the tree.
         """
         watch = Watch(key, limits, tmp_dir, on_over, count_processes=self._count_processes, cores=self._cores)
-        self._order(lambda: self._by_key.__setitem__(key, watch))
+        self._order(lambda: self._census.register(watch))
         return watch
 
     def begin(self, watch: Watch) -> None:
         """The first process of a new tree is about to start."""
         watch.epoch += 1
-        watch.cause = None
         watch.frozen = False
         watch.peak = 0
         self._order(lambda: self._begin(watch))
@@ -144,7 +144,10 @@ class Monitor:
 
     def _run(self) -> None:
         self._sleeper.attach()
-        self._seen = self._host.listing()  # what is there before any sandbox belongs to none
+        with contextlib.suppress(OSError):
+            if sys.platform == "linux":  # where threads have a niceness of their own (setpriority(2))
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        self._census.begin()
         self._ready.set()
         fired: set[int] = set()
         while not self._ending:
@@ -154,8 +157,7 @@ class Monitor:
                 _LOG.exception("the monitor of sandboxes failed at something and goes on; a limit may be held late")
             fired = self._sleeper.wait(self._pause())
             self.wakes += 1
-        for pid in list(self._by_pid):
-            self._sleeper.forget(pid)
+        self._census.end()
 
     def _pause(self) -> float | None:
         """Seconds until something is due by the clock; None when nothing is."""
@@ -171,11 +173,11 @@ class Monitor:
             self._orders.popleft()()
         now = time.monotonic()
         for pid in fired:
-            watch = self._by_pid.get(pid)
+            watch = self._census.by_pid.get(pid)
             if watch is not None and watch in self._awake:
                 self._schedule(watch, now)
         if self._awake and now >= self._list_at:
-            self._list(now)
+            self._find(now)
         while self._queue and self._queue[0][0] <= now:
             due, _, watch = heapq.heappop(self._queue)
             if due == watch.due and watch in self._awake:
@@ -192,27 +194,15 @@ class Monitor:
             heapq.heappush(self._queue, (when, next(self._serial), watch))
 
     def _begin(self, watch: Watch) -> None:
-        for pid in list(watch.members):
-            self._forget(watch, pid)
+        self._census.clear(watch)
         watch.begin(time.monotonic())
         if watch.overfull:
             watch.walks()
             self._storage.look(watch.measure, lambda used, _: self._found(watch, used), anew=True)
 
     def _add(self, watch: Watch, pid: int, epoch: int) -> None:
-        if epoch != watch.epoch or watch.closed:
-            return
-        own, identity = self._host.cpu(pid), self._host.identity(pid)
-        if own is None or identity is None:
-            return
-        if self._sessions:
-            self._by_key[pid] = watch
-        watch.members[pid] = Member(identity)
-        watch.meter.join(pid, own, self._host.children_cpu(pid) or 0.0)
-        watch.new_member()
-        self._by_pid[pid] = watch
-        self._seen[pid] = identity
-        self._wake(watch)
+        if epoch == watch.epoch and not watch.closed and self._census.add(watch, pid):
+            self._wake(watch)
 
     def _wake(self, watch: Watch) -> None:
         """It may run: look now, and soon again for new processes."""
@@ -235,94 +225,44 @@ class Monitor:
     def _initialized(self, watch: Watch, epoch: int) -> None:
         if epoch != watch.epoch or watch.duty is not None or watch.limits.cpu_share >= self._cores:
             return
-        self._consumption(watch)  # what Init consumed is not charged
+        self._census.consumption(watch)  # what Init consumed is not charged
         watch.duty = DutyCycle(watch.limits.cpu_share, time.monotonic())
         self._wake(watch)
 
     def _thawed(self, watch: Watch) -> None:
-        # A SIGSTOP of ours may have come after the order that continued all: it is taken back here.
-        watch.halted.update({pid: member.identity for pid, member in watch.members.items() if not member.stopped})
-        if watch.duty is not None:
-            watch.duty.resumed(time.monotonic())
         watch.looked = time.monotonic()
-        self._continue(watch)
+        if watch.duty is not None:
+            watch.duty.resumed(watch.looked)
+        self._census.go_on(watch, thawed=True)
         self._wake(watch)
 
     def _close(self, watch: Watch) -> None:
         self._rest(watch)
-        for pid in list(watch.members):
-            self._forget(watch, pid)
-        for key in [key for key, other in self._by_key.items() if other is watch] if self._sessions else [watch.key]:
-            if self._by_key.get(key) is watch:
-                del self._by_key[key]
+        self._census.remove(watch)
         self._storage.close(watch.measure)
 
-    def _forget(self, watch: Watch, pid: int) -> None:
-        watch.members.pop(pid, None)
-        watch.halted.pop(pid, None)
-        if self._by_pid.pop(pid, None) is not None:
-            self._sleeper.forget(pid)
-
-    def _list(self, now: float) -> None:
-        """Find processes that sandboxes have made. One listing for all of them, and only if there was any fork."""
+    def _find(self, now: float) -> None:
+        """Find new processes of all sandboxes."""
         then = time.thread_time()
-        if self._host.changed():
-            listing = self._host.listing()
-            for pid in listing.items() - self._seen.items():
-                self._identify(*pid)
-            self._seen = listing
+        found = self._census.find()
+        if found is not None:
+            for watch in found:
+                self._wake(watch)
             for watch in self._awake:
                 if watch.ran:
-                    watch.ran = False
-                    self._children(watch)
-        cost = time.thread_time() - then
+                    self._census.read_children(watch)
         pause = LISTING_BUSY if now < self._running_until else LISTING_IDLE
-        self._list_at = now + max(pause, REST * cost)
-
-    def _identify(self, pid: int, identity: int) -> None:
-        known = self._by_pid.get(pid)
-        if known is not None:  # the same under a new inode, or another process under an old pid
-            self._forget(known, pid)
-        key = self._host.owner(pid)
-        watch = self._by_key.get(key) if key is not None else None
-        if watch is None or watch.closed:
-            return
-        watch.members[pid] = Member(identity)
-        watch.meter.born(pid)
-        watch.new_member()
-        self._by_pid[pid] = watch
-        if watch in self._awake:
-            self._schedule(watch, 0.0)
-        else:
-            self._wake(watch)
-
-    def _children(self, watch: Watch) -> None:
-        clocks = {}
-        for pid in watch.members:
-            seconds = self._host.children_cpu(pid)
-            if seconds is not None:
-                clocks[pid] = seconds
-        watch.meter.children(clocks)
-
-    def _consumption(self, watch: Watch) -> float:
-        """CPU seconds of the tree since the last time; processes that have ended are forgotten."""
-        cpu, meter = self._host.cpu, watch.meter
-        for pid in list(watch.members):
-            seconds = cpu(pid)
-            meter.own(pid, seconds)
-            if seconds is None:
-                self._forget(watch, pid)
-        return meter.take()
+        self._list_at = now + max(pause, REST * (time.thread_time() - then))
 
     def _look(self, watch: Watch) -> None:
         then = time.thread_time()
         epoch = watch.epoch
         self.looks += 1
-        consumed = self._consumption(watch)
+        consumed = self._census.consumption(watch)
         now = time.monotonic()
         elapsed, watch.looked = now - watch.looked, now
         if not watch.members:
-            self._list(now)  # what they left running
+            self._find(now)  # what they left running
         if not watch.members:
             self._rest(watch)
             return
@@ -331,7 +271,7 @@ class Monitor:
             self._runs(now)
         over = "processes" if watch.too_many() else None
         if over is None and watch.memory_due(now, consumed):
-            over = self._memory(watch)
+            over = self._census.memory(watch)
         if over is not None:
             self._kill(watch, epoch, over)
             return
@@ -341,9 +281,9 @@ class Monitor:
         crowd = len(watch.members) > _MOST_ALARMS
         stop, plan = watch.plan(now, consumed, elapsed, alarms=self._sleeper.alarms and not crowd)
         if stop:
-            self._halt(watch)
+            self._census.halt(watch)
         elif watch.halted:
-            self._continue(watch)
+            self._census.go_on(watch)
         self._sleep(watch, now, plan, time.thread_time() - then)
 
     def _sleep(self, watch: Watch, now: float, plan: Plan, cost: float) -> None:
@@ -351,29 +291,8 @@ class Monitor:
             self._schedule(watch, now + max(plan.clock, REST * cost if len(watch.members) > 1 else 0.0))
         if plan.cpu is not None:
             each = max(0.001, plan.cpu / len(watch.members))
-            for pid in watch.members:
-                if not self._sleeper.arm(pid, each):
-                    self._schedule(watch, now + _CROWD_LOOK)
-                    break
-
-    def _memory(self, watch: Watch) -> str | None:
-        then = time.thread_time()
-        figures, threads, processes = [], 0, 0
-        for pid, member in watch.members.items():
-            usage = self._host.usage(pid)
-            if usage is not None:
-                figures.append(usage.memory)
-                threads += usage.threads
-                processes += 1
-                if pid not in watch.halted:
-                    member.stopped = usage.stopped
-        used = sum(figures)
-        if dear := watch.needs_proportional(figures):
-            shares = [self._host.proportional(pid) for pid in watch.members]
-            known = [share for share in shares if share is not None]
-            used = max(*figures, sum(known)) if len(known) >= len(figures) else used
-        rest = (REST_DEAR if dear else REST) * (time.thread_time() - then) if len(figures) > 1 else 0.0
-        return watch.saw_memory(used, threads, processes, time.monotonic() + rest)
+            if not all(self._sleeper.arm(pid, each) for pid in watch.members):
+                self._schedule(watch, now + _CROWD_LOOK)
 
     def _walked(self, watch: Watch, epoch: int, used: int, cost: float) -> None:
         """In the storage thread."""
@@ -391,36 +310,15 @@ class Monitor:
         self._orders.append(lambda: watch.found_storage(used))
         self._sleeper.wake()
 
-    def _halt(self, watch: Watch) -> None:
-        """SIGSTOP to every process that is not stopped by us or by itself."""
-        for pid, member in watch.members.items():
-            if (
-                pid not in watch.halted
-                and not member.stopped
-                and self._host.signal(pid, member.identity, signal.SIGSTOP)
-            ):
-                watch.halted[pid] = member.identity
-
-    def _continue(self, watch: Watch) -> None:
-        """SIGCONT to those that were halted. Should the engine freeze the sandbox meanwhile, they are stopped again."""
-        while True:
-            frozen = watch.frozen
-            for pid, identity in watch.halted.items():
-                self._host.signal(pid, identity, signal.SIGSTOP if frozen else signal.SIGCONT)
-            if watch.frozen == frozen:
-                break
-        watch.halted.clear()
-
     def _kill(self, watch: Watch, epoch: int, cause: str) -> None:
         """End the tree: at once what is known of it, and the rest by the engine's order, which also waits for it."""
         loop = self._loop
         if epoch != watch.epoch or watch.cause is not None or loop is None:
             return
-        watch.cause = cause
+        watch.verdict = (epoch, cause)
         self._rest(watch)
         try:
             loop.call_soon_threadsafe(watch.on_over, epoch, cause)
         except RuntimeError:  # the loop is closed: the spawner ends all
             return
-        for pid, member in list(watch.members.items()):
-            self._host.signal(pid, member.identity, signal.SIGKILL)
+        self._census.kill(watch)

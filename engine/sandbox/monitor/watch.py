@@ -41,13 +41,13 @@ class Plan:
 
 
 class Watch:
-    """The state of one watched sandbox. The event loop writes `frozen`, `cause` and `epoch`; the thread all the rest.
+    """The state of one watched sandbox. The event loop writes `frozen`, `closed` and `epoch`; the thread all the rest.
 
     Attributes:
-        cause: why the tree was killed by the monitor; None when it was not.
         epoch: counts the trees of this sandbox: a verdict on an earlier one must not hit the next.
         frozen: it may not run, by the engine's order; the thread neither stops nor continues it.
         peak: the most memory that the tree was seen to have, bytes.
+        verdict: the last tree that the monitor killed, by its epoch, and why.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Watch:
         self.limits = limits
         self.on_over = on_over
         self.measure = Measure(tmp_dir)
-        self.cause: str | None = None
+        self.verdict: tuple[int, str] | None = None
         self.epoch = 0
         self.frozen = False
         self.closed = False
@@ -92,6 +92,12 @@ class Watch:
         self._since_storage = 0.0
         self._memory_rest = 0.0
         self._storage_rest = 0.0
+
+    @property
+    def cause(self) -> str | None:
+        """Why the monitor killed the tree that is there now; None when it did not."""
+        verdict = self.verdict
+        return verdict[1] if verdict is not None and verdict[0] == self.epoch else None
 
     def begin(self, now: float) -> None:
         """A new tree starts in the sandbox."""
@@ -133,9 +139,15 @@ class Watch:
         """It has a process whose memory was not counted yet."""
         self._memory_left = self._memory_rest = 0.0
 
-    def needs_proportional(self, figures: list[int]) -> bool:
-        """Whether the memory of the processes, one by one, leaves open if the tree as a whole is over its limit."""
-        return sum(figures) > self._memory_limit >= max(figures, default=0)
+    def sum_up(self, figures: list[int]) -> tuple[int, bool]:
+        """The memory of the tree from that of its processes, and whether it decides nothing, as they may share it.
+
+        Not more than the limit together: the sum, an upper bound. More in one process alone: that, a lower bound.
+        """
+        used, largest = sum(figures), max(figures, default=0)
+        if used <= self._memory_limit:
+            return used, False
+        return largest, largest <= self._memory_limit
 
     def saw_memory(self, used: int, threads: int, processes: int, rest_until: float = 0.0) -> str | None:
         """Take in the memory and threads of the tree.

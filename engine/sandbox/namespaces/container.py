@@ -116,6 +116,8 @@ class NamespaceSandbox:
 
     def _listen(self, sock: socket.socket) -> None:
         """The endpoint of a network of its own, always at the same address in there."""
+        if self.api_address:  # that of the network before
+            self.listener.close()
         self.listener = sock
         self.api_address = "127.0.0.1:9001"
 
@@ -164,7 +166,8 @@ class NamespaceSandbox:
             SandboxError: the host refused, the spec cannot be passed on, or the sandbox is closed.
         """
         user = str(self.user) if self.user is not None else ""
-        order = program.encode(spec, user, rlimits.encode(self._limits, private_user=False, marker=None))
+        limits = rlimits.encode(self._limits, private_user=False, marker=None, file_size=self._disk is None)
+        order = program.encode(spec, user, limits)
         async with self._turn:
             if self._closed:
                 raise SandboxError(f"sandbox {self.id} is closed; {spec.argv[0]} cannot be started in it")
@@ -193,18 +196,7 @@ class NamespaceSandbox:
         first = self._first
         assert first is not None
         if not self._assigned:
-            limits = self._limits
-            async with asyncio.TaskGroup() as work:
-                work.create_task(asyncio.to_thread(self.cgroup.set_limits, limits.memory_mb * MIB, limits.processes))
-                if self._disk is None:
-                    owner = view.MAPPED_USER if self.user is None else self.user
-                    plan = view.memory_tmp(limits.ephemeral_storage_mb, owner)
-                    await first.order(wire.ARRANGE, ["0", *plan])
-                elif self._disk.size_mb != limits.ephemeral_storage_mb:
-                    await self._attach_disk(limits.ephemeral_storage_mb)
-                await first.order(wire.ARRANGE, ["0", *view.assign(spec.folders)])
-            self._assigned = True
-            self._watch_memory()
+            await self._take_on(first, spec)
         if self._limited:
             self.cgroup.set_cpu(None)
             self._limited = False
@@ -213,6 +205,25 @@ class NamespaceSandbox:
             self._oom_seen = self.cgroup.oom_kills()
         if self._stem is None:
             await self._make_stem()
+
+    async def _take_on(self, first: FirstProcess, spec: ProcessSpec) -> None:
+        """The blank becomes the function's: its limits and its files, at the same time."""
+        limits = self._limits
+        plan = view.assign(spec.folders)
+        setting = asyncio.ensure_future(
+            asyncio.to_thread(self.cgroup.set_limits, limits.memory_mb * MIB, limits.processes)
+        )
+        try:
+            if self._disk is None:
+                owner = view.MAPPED_USER if self.user is None else self.user
+                plan = [*view.memory_tmp(limits.ephemeral_storage_mb, owner), *plan]
+            elif self._disk.size_mb != limits.ephemeral_storage_mb:
+                await self._attach_disk(limits.ephemeral_storage_mb)
+            await first.order(wire.ARRANGE, ["0", *plan])
+        finally:
+            await setting
+        self._assigned = True
+        self._watch_memory()
 
     def _explained(self, failure: Answer, spec: ProcessSpec) -> Exception:
         reason = os.strerror(failure.number)
@@ -369,8 +380,8 @@ class NamespaceSandbox:
         if self._closed or not self._processes:
             return
         if self.cgroup.oom_kills() > self._oom_seen:
-            with contextlib.suppress(SandboxError):  # what escapes, the lifecycle's own kill ends
-                self.cgroup.kill_now()
+            if self._first is not None:
+                self._first.kill_soon()
         elif looks:
             self._oom_timer = asyncio.get_running_loop().call_later(_OOM_PAUSE, self._look_for_oom, looks - 1)
 

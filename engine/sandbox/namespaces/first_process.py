@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import os
 import socket
 from collections import deque
@@ -82,6 +83,15 @@ class FirstProcess:
         """
         text, passed = await self._order(wire.STEM, strings, descriptors)
         return int(text), passed[0]
+
+    def kill_soon(self) -> None:
+        """End every process of the sandbox without waiting for it. Nothing when the first process has ended.
+
+        Not by cgroup.kill: in Linux 6.18, whoever is born into a cgroup (CLONE_INTO_CGROUP) after its kill dies, too.
+        """
+        with contextlib.suppress(SandboxError):
+            self._send(wire.KILL, b"", [])
+            self._answer()
 
     async def _order(
         self, kind: int, strings: Sequence[str | bytes], descriptors: Sequence[int]

@@ -2,6 +2,7 @@
  *
  *   lambent-native blank SOCKET SPAWNER                a process of process mode, before it becomes the function's runtime
  *   lambent-native sandbox SOCKET SPAWNER NAMESPACES   the first process of a sandbox
+ *   lambent-native zygote SOCKET SPAWNER               arranges its files as a sandbox's are, then becomes an interpreter
  *   lambent-native probe NAMESPACES                    exits with the errno of making them
  *
  * Started by the spawner only; SOCKET is a descriptor, SPAWNER the pid without which nothing here goes on living,
@@ -27,6 +28,8 @@ int main(int count, char **arguments)
         return blank(atoi(arguments[2]), atoi(arguments[3]));
     if (count == 5 && !strcmp(arguments[1], "sandbox"))
         return sandbox(atoi(arguments[2]), atoi(arguments[3]), strtoul(arguments[4], NULL, 10));
+    if (count == 4 && !strcmp(arguments[1], "zygote"))
+        return zygote(atoi(arguments[2]), atoi(arguments[3]));
     if (count == 3 && !strcmp(arguments[1], "probe"))
         return probe(strtoul(arguments[2], NULL, 10));
     return usage();

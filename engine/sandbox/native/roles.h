@@ -4,6 +4,7 @@
 
 int blank(int sock, int spawner);
 int sandbox(int sock, int spawner, unsigned long namespaces);
+int zygote(int sock, int spawner);
 int probe(unsigned long namespaces);
 
 #endif

@@ -4,7 +4,8 @@
  * is not frozen, not throttled and not killed with what it holds. When it ends, by order, with the engine or with the
  * spawner, the kernel ends every process of its pid namespace, and with the last one the mounts and the network go.
  *
- * The engine is told: INIT (its pidfd), then DONE or an error for each order, and EXIT for each stem that ended. */
+ * The engine is told: INIT (its pidfd), then DONE or an error for each order, and EXIT for each stem that ended, also for
+ * those that a zygote made and that it adopted. */
 #define _GNU_SOURCE
 #include "roles.h"
 
@@ -48,13 +49,7 @@ static struct confinement confinement;
 
 static void tell(int number, int step, const char *text, int fd)
 {
-    char payload[1024];
-    int32_t answer[2] = {number, step};
-    size_t length = text ? strnlen(text, sizeof payload - sizeof answer) : 0;
-    memcpy(payload, answer, sizeof answer);
-    if (length)
-        memcpy(payload + sizeof answer, text, length);
-    if (send_frame(engine, DONE, 0, payload, sizeof answer + length, &fd, fd >= 0))
+    if (send_done(engine, number, step, text, fd))
         _exit(0);
 }
 
@@ -107,6 +102,24 @@ static void make_stem(struct order *order)
     tell(failed, STEP_SETUP, text, pidfd);
     if (pidfd >= 0)
         close(pidfd);
+}
+
+/* String: the pid in here of a process that became our child when its parent ended (a zygote makes such). From now on it
+ * is a stem: its end will be told. */
+static void adopt(struct order *order)
+{
+    char *cursor = order->data, *text = next_string(order, &cursor);
+    pid_t pid = text ? (pid_t)strtol(text, NULL, 10) : 0;
+    pid_t *place = stem_numbered(0);
+    siginfo_t how;
+    if (pid <= 1 || !place)
+        tell(EPROTO, STEP_SETUP, "which process is to be adopted, or there are too many", -1);
+    else if (waitid(P_PID, (id_t)pid, &how, WEXITED | WNOHANG | WNOWAIT) < 0)
+        tell(errno, STEP_SETUP, "there is no such child", -1);
+    else {
+        *place = pid;
+        tell(0, 0, NULL, -1);
+    }
 }
 
 /* Everything that has ended. 0 when no child is left. */
@@ -214,6 +227,9 @@ static void obey(struct order *order, int signals)
         break;
     case STEM:
         make_stem(order);
+        break;
+    case ADOPT:
+        adopt(order);
         break;
     case KILL:
         kill_all(signals);

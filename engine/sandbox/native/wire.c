@@ -155,6 +155,17 @@ int send_frame(int sock, uint8_t kind, uint32_t number, const void *payload, siz
     return sent < 0 ? -1 : 0;
 }
 
+int send_done(int sock, int number, int step, const char *text, int fd)
+{
+    char payload[1024];
+    int32_t answer[2] = {number, step};
+    size_t length = text ? strnlen(text, sizeof payload - sizeof answer) : 0;
+    memcpy(payload, answer, sizeof answer);
+    if (length)
+        memcpy(payload + sizeof answer, text, length);
+    return send_frame(sock, DONE, 0, payload, sizeof answer + length, &fd, fd >= 0);
+}
+
 char *next_string(struct order *order, char **cursor)
 {
     char *string = *cursor;

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SPAWN = 32, KILL = 33, ARRANGE = 48, STEM = 49, LISTEN = 50 };
+enum { SPAWN = 32, KILL = 33, ARRANGE = 48, STEM = 49, LISTEN = 50, ADOPT = 51 };
 enum { EXIT = 17, INIT = 64, DONE = 65 };
 enum { STEP_SETUP = 1, STEP_CWD = 2, STEP_EXEC = 3, STEP_TREE = 4 };
 
@@ -32,6 +32,9 @@ void send_answer(int sock, int number, int step);
 
 /* Send a frame of the kind that the spawner sends, with `count` descriptors. 0, or -1 when the other side is gone. */
 int send_frame(int sock, uint8_t kind, uint32_t number, const void *payload, size_t length, const int *fds, int count);
+
+/* Answer an order of the engine's: `number` (an errno, 0: done) of `step`, a text or NULL, a descriptor or -1. 0, or -1. */
+int send_done(int sock, int number, int step, const char *text, int fd);
 
 /* The next string of an order; NULL when there is none. */
 char *next_string(struct order *order, char **cursor);

@@ -107,7 +107,9 @@ class Spawner:
             for _ in range(number):
                 self._make_blank(self._fork, wire.WORKER, wire.NO_WORKER)
         elif kind == wire.FIRST:
-            self._start_first(payload)
+            self._start_native_role(b"sandbox", payload)
+        elif kind == wire.ZYGOTE:
+            self._start_native_role(b"zygote")
         elif kind == wire.OPEN:
             self._open(number, payload)
         elif kind == wire.FORGET:
@@ -177,14 +179,17 @@ class Spawner:
             self.native = ""  # removed, or made for another machine
             return self._fork(theirs, output)
 
-    def _start_first(self, namespaces: bytes) -> None:
-        """Start what starts the first process of a sandbox. That becomes our child; the engine hears of it from it."""
+    def _start_native_role(self, role: bytes, *more: bytes) -> None:
+        """Start a native program that the engine talks to itself, and hears from.
+
+        What starts the first process of a sandbox ends at once; that process becomes our child.
+        """
         failed, passed = 0, []
         try:
             ours, theirs = socketpair()
             passed = [ours.detach()]
             try:
-                arguments = [b"lambent", b"sandbox", str(_BLANK_SOCKET).encode(), str(self.pid).encode(), namespaces]
+                arguments = [b"lambent", role, str(_BLANK_SOCKET).encode(), str(self.pid).encode(), *more]
                 actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), _BLANK_SOCKET)]
                 os.posix_spawn(self.native, arguments, {}, file_actions=actions)
             finally:

@@ -20,6 +20,7 @@ OPEN = 2  #: a sandbox exists: make its folder, and end it when the engine is go
 FORGET = 3  #: the sandbox `number` is closed
 WORKERS = 4  #: make `number` more blanks that do work
 FIRST = 5  #: start the first process of a sandbox; payload: the CLONE_NEW flags of its namespaces
+ZYGOTE = 6  #: start what becomes a zygote
 
 # Spawner to engine.
 BLANK = 16  #: an answer to MORE: `number` is its pid; carries its socket, the pipe's read end and (Linux) its pidfd
@@ -29,7 +30,7 @@ NO_BLANK = 19  #: a blank that was ordered by MORE could not be made; `number` i
 READY = 20  #: the spawner has started
 WORKER = 21  #: as BLANK, an answer to WORKERS
 NO_WORKER = 22  #: as NO_BLANK, of a worker
-STARTED = 23  #: an answer to FIRST: `number` is 0 or an errno; carries its socket
+STARTED = 23  #: an answer to FIRST or ZYGOTE: `number` is 0 or an errno; carries its socket
 
 # Engine to blank.
 SPAWN = 32  #: become a program
@@ -39,12 +40,13 @@ SIGNAL = 35  #: send one signal to every process of a sandbox
 SWEEP = 36  #: end and remove what an earlier engine left behind
 EXPLAIN = 37  #: say why a user cannot execute or enter a path
 
-# Engine to the first process of a sandbox (KILL too), in the form of orders.
+# Engine to the first process of a sandbox (KILL too) and to a zygote (SPAWN too), in the form of orders.
 ARRANGE = 48  #: carry out instructions about files and names
 STEM = 49  #: make a stem, a process that waits for a SPAWN
 LISTEN = 50  #: listen at 127.0.0.1:9001 of the sandbox's own network
+ADOPT = 51  #: tell the end of a process that a zygote made; string: its pid in there
 
-# The first process of a sandbox to the engine (EXIT too), in the form of frames.
+# The first process of a sandbox (EXIT too) or a zygote to the engine, in the form of frames.
 INIT = 64  #: `number` is its pid; payload: ANSWER; carries its pidfd
 DONE = 65  #: the answer to an order; payload: ANSWER and a text; may carry a descriptor
 
@@ -63,6 +65,7 @@ STEP_CWD = 2  #: the working directory
 STEP_EXEC = 3  #: execve
 STEP_TREE = 4  #: processes that would not die; the text names them
 STEP_REMOVE = 5  #: removing files
+STEP_PRELOADED = 7  #: not a failure: the program runs, and no execve was needed
 STEP_EXPLAINED = 6  #: not a failure: the text is the explanation that was asked for
 
 
