@@ -23,4 +23,18 @@ The hard idea is who answers the caller, and when (AWS: "Lambda execution enviro
 
 One timer per environment, not per invocation: it is armed once and, when it fires early because a later invocation
 moved the deadline, armed again for the rest. Back-to-back invocations therefore never touch a timer.
+
+The same timer freezes: between invocations the "deadline" is when the environment has been idle for the linger
+(`freeze_after_ms`). 50 ms is longer than a caller takes who calls in a loop, across a network even, so such a one never
+pays for a thaw; and short enough that a background thread gets nothing to speak of. Then every process is stopped
+(`FROZEN`). The next invocation thaws first (`THAWING`) and begins when the processes run: START, Duration and the time
+limit all count from the delivery, because the thaw is our doing; it has a limit of its own, that of Init. A host that
+will not freeze is noted, and the environment goes on as it is; one that will not thaw fails that invocation with
+Sandbox.Failure, and the environment is given up. A freeze or thaw that is under way is never interrupted: what comes
+meanwhile waits for its turn in `Environment._order`.
+
+What cannot be destroyed is not forgotten. A sandbox whose processes will not die, or which something holds, is
+`QUARANTINED`: the scheduler counts it as LOST, so it keeps its memory and gives its function's concurrency back; the
+engine's log and `lambent ps` say why, with the pids; and destroying it is tried again, after half a second at first and
+every 30 seconds in the end, until it is gone. An engine that stops tries once more and leaves the rest to the spawner.
 """
