@@ -148,10 +148,10 @@ def test_threads_and_processes_are_counted_only_where_nothing_else_limits_them()
 
 def test_shared_pages_are_looked_into_only_when_they_decide():
     watch = a_watch()
-    assert not watch.needs_proportional([60 * MIB, 60 * MIB])
-    assert watch.needs_proportional([100 * MIB, 100 * MIB])
-    assert not watch.needs_proportional([200 * MIB, 1])
-    assert not watch.needs_proportional([])
+    assert watch.sum_up([60 * MIB, 60 * MIB]) == (120 * MIB, False)
+    assert watch.sum_up([100 * MIB, 100 * MIB]) == (100 * MIB, True)
+    assert watch.sum_up([200 * MIB, 100 * MIB]) == (200 * MIB, False)
+    assert watch.sum_up([]) == (0, False)
 
 
 def test_a_folder_that_was_too_full_may_stay_so_in_the_next_tree_but_not_grow():

@@ -22,6 +22,8 @@ IDLE_LOOK = 0.25
 _MOST_CPU = 0.05
 #: What is due within this is due now: a clock that ticks with the tree's CPU is always a little behind the wall's.
 _SOON = SHORTEST / 2
+#: Where CPU time is told in ticks, a tree counts as running for so many seconds after it was last seen to.
+_TICKS = 0.05
 
 
 @dataclass(slots=True)
@@ -92,6 +94,7 @@ class Watch:
         self._since_storage = 0.0
         self._memory_rest = 0.0
         self._storage_rest = 0.0
+        self._ran_at = 0.0
 
     @property
     def cause(self) -> str | None:
@@ -105,7 +108,7 @@ class Watch:
         self.halted.clear()
         self.meter = CpuMeter()
         self.duty = None
-        self.looked = now
+        self.looked = self._ran_at = now
         self.threads = 1
         self.memory = 0
         self._memory_left = 0.0
@@ -206,6 +209,8 @@ class Watch:
     def plan(self, now: float, consumed: float, elapsed: float, *, alarms: bool) -> tuple[bool, Plan]:
         """Whether the tree is to be stopped for a while, and when to look again."""
         parallel = self.parallel
+        if consumed > 0 or (self.duty is not None and self.duty.stopped):
+            self._ran_at = now
         memory, storage = max(0.0, self._memory_left), max(0.0, self._storage_left)
         rest = self._memory_rest - now if self._memory_left <= _SOON else 0.0
         clock = max(memory / parallel, rest)
@@ -225,6 +230,6 @@ class Watch:
         if busy:
             return False, Plan(clock, None)
         if not alarms:
-            return False, Plan(IDLE_LOOK if consumed <= 0 else min(clock, IDLE_LOOK), None)
+            return False, Plan(IDLE_LOOK if now - self._ran_at > _TICKS else min(clock, IDLE_LOOK), None)
         seen = consumed <= 0 and self._since_memory <= 0 and self._since_storage <= 0
         return False, Plan(None if seen else rest if rest > 0 else IDLE_LOOK, min(cpu, _MOST_CPU))
