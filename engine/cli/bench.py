@@ -16,6 +16,7 @@ from msgspec import Struct
 import engine
 from engine.cli.console import CommandError, emit_json, note, table
 from engine.cli.options import common, setting
+from engine.model.limits import MB_PER_VCPU
 from engine.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ async def _bench(settings: Settings, as_json: bool) -> int:
                 code=example.package,
                 runtime=example.runtime,
                 handler=example.handler,
-                memory_mb=512,
+                memory_mb=min(MB_PER_VCPU, host.memory_mb),
                 timeout_s=30,
             )
             rows.append(await _measure(function, example))
@@ -144,7 +145,7 @@ async def _bench(settings: Settings, as_json: bool) -> int:
         ],
         right=columns[1:],
     )
-    note(f"isolation {mode}; at most {COLD} cold and {WARM} warm samples each; one client but for the last column")
+    note(f"isolation {mode}, {MB_PER_VCPU} MB each (one CPU); at most {COLD} cold and {WARM} warm samples each; one client but for the last column")
     return 0
 
 

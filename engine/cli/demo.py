@@ -12,6 +12,7 @@ import click
 
 from engine.cli.console import emit_json
 from engine.cli.options import common, setting
+from engine.model.limits import MB_PER_VCPU
 from engine.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ async def _demo(settings: Settings, as_json: bool) -> int:
                     code=example.package,
                     runtime=example.runtime,
                     handler=example.handler,
+                    memory_mb=min(MB_PER_VCPU, engine.memory_mb),
                     timeout_s=TIMEOUT_S,
                 )
                 plays.append(Play(function, example, row))
@@ -158,7 +160,7 @@ class _Screen:
                 "2",
             )
             line(
-                f"  isolation: {self._mode}"
+                f"  {MB_PER_VCPU} MB of memory each, which is one CPU; isolation: {self._mode}"
                 + (f", which cannot enforce {len(weaknesses)} things" if weaknesses else ""),
                 "2",
             )
