@@ -145,7 +145,8 @@ async def _bench(settings: Settings, as_json: bool) -> int:
         ],
         right=columns[1:],
     )
-    note(f"isolation {mode}, {MB_PER_VCPU} MB each (one CPU); at most {COLD} cold and {WARM} warm samples each; one client but for the last column")
+    note(f"isolation {mode}, {MB_PER_VCPU} MB each (one CPU)")
+    note(f"at most {COLD} cold and {WARM} warm samples each; one client but for the last column")
     return 0
 
 
