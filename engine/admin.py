@@ -55,6 +55,7 @@ class _Admin:
                 "memory_budget_mb": engine.memory_mb,
                 "in_flight": engine.dispatcher.in_flight,
                 "environments": len(engine.dispatcher.environments),
+                "blanks": engine.provider.blanks,
                 "scheduler": msgspec.to_builtins(stats),
             }
         )

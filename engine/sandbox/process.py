@@ -127,6 +127,11 @@ class ProcessProvider:
         """Where functions see the folder of the managed runtimes: where it is."""
         return str(self.runtimes)
 
+    @property
+    def blanks(self) -> int:
+        """How many sandboxes are ready for a cold start."""
+        return len(self._spares)
+
     async def start(self) -> None:
         """Claim the runtime directory and a block of user ids, start the spawner, remove what a killed engine left.
 
@@ -278,17 +283,17 @@ class ProcessProvider:
                     await self._spawner.open_sandbox(*self._registration(sandbox))
             return self._spawner
 
-    async def work(self, kind: int, strings: list[bytes]) -> None:
-        """Have a blank do some work, on a new spawner if the old one dies over it.
+    async def work(self, kind: int, strings: list[bytes]) -> bytes:
+        """Have a process do some work, on a new spawner if the old one dies over it. Returns its answer's text.
 
         Raises:
             Answer: it failed.
             SandboxError: no spawner would do it.
         """
         try:
-            await (await self.spawner()).work(kind, strings)
+            return await (await self.spawner()).work(kind, strings)
         except SpawnerGoneError:
-            await (await self.spawner()).work(kind, strings)
+            return await (await self.spawner()).work(kind, strings)
 
     def watch(self, process: SandboxProcess, sandbox: ProcessSandbox) -> None:
         """Pass this process's end on to it."""

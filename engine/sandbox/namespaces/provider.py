@@ -109,6 +109,11 @@ class NamespaceProvider:
         """Where functions see the folder of the managed runtimes."""
         return view.RUNTIME
 
+    @property
+    def blanks(self) -> int:
+        """How many sandboxes are ready for a cold start."""
+        return len(self._blanks)
+
     # ---- coming and going --------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
