@@ -318,6 +318,7 @@ class Environment(EnvironmentCore):
         """
         try:
             if self._listener is not None:  # the sandbox had to be made anew, with a network of its own
+                self._listener = None
                 await self.server.close()
             self.server.admit = sandbox.admits
             await self.server.listen(sandbox.listener)

@@ -109,8 +109,8 @@ class Blank:
             self.pidfd = -1
 
 
-def check(answer: bytes) -> None:
-    """Read an answer.
+def check(answer: bytes) -> bytes:
+    """Read an answer; returns its text.
 
     Raises:
         Answer: when it is not the one that says done.
@@ -118,6 +118,7 @@ def check(answer: bytes) -> None:
     number, step = wire.ANSWER.unpack_from(answer)
     if number:
         raise Answer(number, step, os.fsdecode(answer[wire.ANSWER.size :]))
+    return answer[wire.ANSWER.size :]
 
 
 def memory_file(payload: bytes) -> int:

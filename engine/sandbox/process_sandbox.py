@@ -41,7 +41,7 @@ _DONE = wire.ANSWER.pack(0, 0)
 class SandboxProcess:
     """A process of a `ProcessSandbox`."""
 
-    __slots__ = ("_blank", "_on_exit", "exit", "output", "pid", "returned")
+    __slots__ = ("_blank", "_on_exit", "exit", "output", "pid", "preloaded", "returned")
 
     def __init__(self, blank: Blank, on_exit: Callable[[Exit], None]) -> None:
         self.pid = blank.pid
@@ -50,6 +50,8 @@ class SandboxProcess:
         self._blank = blank
         self._on_exit = on_exit
         self.returned = False
+        self.preloaded = False
+        """Whether it is a fork of an interpreter that had been started before, not the result of an execve."""
 
     def signal(self, signum: int) -> None:
         """Send a signal to this process; nothing when it has ended."""
@@ -112,6 +114,7 @@ class ProcessSandbox:
         self._gone = False
         self._watch: Watch | None = None
         self._over: asyncio.Task[None] | None = None
+        self._stopped: list[int] = []
         self._peak: int | None = None
         self._sampled = float("-inf")
 
@@ -217,15 +220,25 @@ class ProcessSandbox:
         """
         if self._watch is not None:
             self._provider.monitor.freezing(self._watch)
-        await self._signal_all(signal.SIGSTOP)
+        async with self._turn:
+            if self._closed:
+                return
+            try:
+                pids = await self._provider.work(wire.STOP, [self.group])
+            except Answer as failure:
+                reason = f"{os.strerror(failure.number)}: {failure.text}"
+                raise SandboxError(f"sandbox {self.id}: stopping all processes failed: {reason}") from None
+            self._stopped = [int(pid) for pid in pids.split()]
 
     async def thaw(self) -> None:
-        """SIGCONT to every process.
+        """SIGCONT to every process that `freeze` stopped. None has been born or has ended meanwhile, but by a SIGKILL.
 
-        Raises:
-            SandboxError: the host refused.
+        From here, as an invocation waits: a process of the spawner's would take milliseconds.
         """
-        await self._signal_all(signal.SIGCONT)
+        stopped, self._stopped = self._stopped, []
+        for pid in stopped:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGCONT)
         if self._watch is not None:
             self._provider.monitor.thawed(self._watch)
 
@@ -310,16 +323,6 @@ class ProcessSandbox:
             _LOG.warning("after sandbox %s had exceeded its limit of %s: %s", self.id, cause, error)
         finally:
             self._over = None
-
-    async def _signal_all(self, signum: int) -> None:
-        async with self._turn:
-            if self._closed:
-                return
-            try:
-                await self._provider.work(wire.SIGNAL, [self.group, str(int(signum)).encode()])
-            except Answer as failure:
-                reason = f"{os.strerror(failure.number)}: {failure.text}"
-                raise SandboxError(f"sandbox {self.id}: signal {signum} to all failed: {reason}") from None
 
     async def _explain(self, failure: Answer, spec: ProcessSpec) -> Exception:
         reason = os.strerror(failure.number)

@@ -137,8 +137,10 @@ class SpawnerClient:
         if self._later is None:
             self._later = asyncio.get_running_loop().call_later(_REPLENISH_SECONDS, self._order_blanks)
 
-    async def work(self, kind: int, strings: Sequence[bytes]) -> None:
+    async def work(self, kind: int, strings: Sequence[bytes]) -> bytes:
         """Have a process do some work that may be begun twice: another takes over when one is killed over it.
+
+        Returns the text of its answer.
 
         Raises:
             Answer: it failed.
@@ -156,8 +158,7 @@ class SpawnerClient:
             finally:
                 blank.close_pidfd()
             if answer:
-                check(answer)
-                return
+                return check(answer)
             if not self.running:
                 raise SpawnerGoneError(f"the spawner and its process {blank.pid} ended in the middle of their work")
         raise SandboxError(f"{TRIES} processes of the spawner ended over one piece of work; its stderr may say why")

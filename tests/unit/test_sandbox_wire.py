@@ -11,6 +11,7 @@ from engine.errors import ConfigurationError, SandboxError
 from engine.sandbox import Exit, SandboxLimits, make_provider, rlimits, users
 from engine.sandbox.addresses import Endpoints
 from engine.sandbox.blanks import Answer, check
+from engine.sandbox.namespaces.pool import PoolSize
 from engine.sandbox.spawner import wire
 from engine.sandbox.spawner.tree import Group
 
@@ -122,17 +123,41 @@ def test_when_the_port_is_taken_everywhere_another_is_used(monkeypatch: pytest.M
         assert not address.endswith(":9001")
 
 
-def test_modes(tmp_path) -> None:
-    assert make_provider("auto", tmp_path).mode == "process"
-    assert make_provider("process", tmp_path).mode == "process"
-    with pytest.raises(ConfigurationError, match="not available yet"):
-        make_provider("sandbox", tmp_path)
+def test_the_mode_asked_for_is_the_mode_given(tmp_path) -> None:
+    assert make_provider("process", tmp_path / "run", tmp_path).mode == "process"
     with pytest.raises(ConfigurationError, match="'jail' is not known"):
-        make_provider("jail", tmp_path)
+        make_provider("jail", tmp_path / "run", tmp_path)
+    with pytest.raises(ConfigurationError, match="needs isolation 'sandbox'"):
+        make_provider("process", tmp_path / "run", tmp_path, own_network=True)
+
+
+def test_auto_takes_sandbox_mode_where_it_can_and_else_says_why_not(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("engine.sandbox.why_not", lambda **_: None)
+    monkeypatch.setattr("engine.sandbox.no_limits", lambda: None)
+    assert make_provider("auto", tmp_path / "run", tmp_path).mode == "sandbox"
+    monkeypatch.setattr("engine.sandbox.why_not", lambda **_: "no namespaces today")
+    provider = make_provider("auto", tmp_path / "run", tmp_path)
+    assert provider.mode == "process"
+    assert "isolation: process, not sandbox: no namespaces today" in provider.weaknesses()
+    with pytest.raises(ConfigurationError, match="'sandbox' is not possible here: no namespaces today"):
+        make_provider("sandbox", tmp_path / "run", tmp_path)
+
+
+def test_the_pool_grows_with_misses_and_shrinks_in_calm_times() -> None:
+    pool = PoolSize(2, 32)
+    for _ in range(20):
+        pool.missed(100.0)
+    assert pool.size == 32
+    pool.taken(100.0 + 4.9)
+    assert pool.size == 32
+    pool.taken(100.0 + 5.0)
+    assert pool.size == 31
+    pool.taken(1000.0)
+    assert pool.size == 2
 
 
 def test_weaknesses_name_each_thing_that_is_not_enforced(tmp_path) -> None:
-    named = {line.split(":")[0] for line in make_provider("process", tmp_path).weaknesses()}
+    named = {line.split(":")[0] for line in make_provider("process", tmp_path / "run", tmp_path).weaknesses()}
     assert {"memory", "cpu", "disk", "files", "network"} <= named
 
 

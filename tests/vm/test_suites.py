@@ -61,6 +61,22 @@ INSIDE = (
         select="not v1",
         emulated="not v1 and (TestCpu or TestProcesses or TestFreezing)",
     ),
+    Inside(
+        "sandbox mode",
+        ("tests/integration/test_sandbox_namespaces.py",),
+        "service",
+        at_least=8,
+        select="asyncio",
+        emulated="asyncio-own and (memory or frozen or killed or tmp or user)",
+    ),
+    Inside(
+        "sandbox mode",
+        ("tests/integration/test_sandbox_namespaces.py",),
+        "delegated",
+        at_least=6,
+        select="asyncio",
+        emulated="asyncio-own and (memory or frozen or killed or user)",
+    ),
 )
 
 

@@ -134,8 +134,9 @@ def _carry_out(kind: int, payload: bytes, spawner: int) -> bytes:
     elif kind == wire.CLOSE:
         end(group)
         remove_folder(strings[1])
-    elif kind == wire.SIGNAL:
-        tree.send(group, int(strings[1]))
+    elif kind == wire.STOP:
+        tree.send(group, signal.SIGSTOP)
+        return wire.ANSWER.pack(0, 0) + b" ".join(b"%d" % pid for pid in group.pids())
     elif kind == wire.SWEEP:
         _sweep(group, strings[1:])
     return wire.ANSWER.pack(0, 0)

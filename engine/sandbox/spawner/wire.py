@@ -36,7 +36,7 @@ STARTED = 23  #: an answer to FIRST or ZYGOTE: `number` is 0 or an errno; carrie
 SPAWN = 32  #: become a program
 KILL = 33  #: end every process of a sandbox
 CLOSE = 34  #: end every process of a sandbox and remove its folder
-SIGNAL = 35  #: send one signal to every process of a sandbox
+STOP = 35  #: SIGSTOP to every process of a sandbox; the answer's text is their pids
 SWEEP = 36  #: end and remove what an earlier engine left behind
 EXPLAIN = 37  #: say why a user cannot execute or enter a path
 
