@@ -31,7 +31,8 @@ from .spawner_client import SpawnerClient, SpawnerGoneError
 
 #: Sandboxes made ahead, without a name: to take one costs microseconds, to make one a conversation with the spawner.
 SPARES = 2
-_REFILL_SECONDS = 0.01
+#: An interpreter takes about so long to start; making a spare beside it would take one of its processors.
+_REFILL_SECONDS = 0.05
 #: How late the monitor may notice something (measured in `monitor`).
 _SEEN = "a few milliseconds, or up to 100 ms in a new process" if sys.platform == "linux" else "up to 250 ms"
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -229,7 +230,7 @@ class ProcessProvider:
         """Make spares again, when the environment that took one is past its start."""
         if self._refill is None and self._refill_timer is None:
             loop = asyncio.get_running_loop()
-            self._refill_timer = loop.call_later(_REFILL_SECONDS, self._start_refill)
+            self._refill_timer = loop.call_later(_REFILL_SECONDS if self._spares else 0.0, self._start_refill)
 
     def _start_refill(self) -> None:
         self._refill_timer = None

@@ -31,7 +31,7 @@ _PROGRAM = Path(__file__).parent / "spawner" / "__main__.py"
 #: How many blanks in a row may turn out to have died while they were idle (the out-of-memory killer, an operator).
 TRIES = BLANKS + 2
 _STOP_SECONDS = 30.0
-_REPLENISH_SECONDS = 0.005
+_REPLENISH_SECONDS = 0.05
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 #: What the dynamic loader may need to start this very interpreter; nothing else of our environment is passed on.
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -132,7 +132,7 @@ class SpawnerClient:
     def replenish(self) -> None:
         """Order what was taken, a little later: making it now would compete with the program that has just started.
 
-        Whoever finds no blank does not wait for this.
+        An interpreter takes about so long. Whoever finds no blank does not wait for this.
         """
         if self._later is None:
             self._later = asyncio.get_running_loop().call_later(_REPLENISH_SECONDS, self._order_blanks)
