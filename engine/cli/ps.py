@@ -33,13 +33,14 @@ def command(function: str | None, as_json: bool, config: str | None, **flags: An
         return
     environments.sort(key=lambda one: (one["function"], one["age_s"]))
     table(
-        ["ENVIRONMENT", "FUNCTION", "RUNTIME", "PHASE", "PID", "MEMORY", "AGE", "IDLE", "SERVED", "NOW RUNS"],
+        ["ENVIRONMENT", "FUNCTION", "RUNTIME", "PHASE", "START", "PID", "MEMORY", "AGE", "IDLE", "SERVED", "NOW RUNS"],
         [
             [
                 one["id"],
                 one["function"],
                 one["runtime"] or "-",
                 one["phase"].lower(),
+                one["start"] or "-",
                 str(one["pid"] or "-"),
                 f"{_mib(one['max_memory_bytes'])} of {one['memory_mb']} MB",
                 span(one["age_s"]),

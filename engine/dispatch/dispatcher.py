@@ -327,6 +327,7 @@ class Dispatcher:
                 "phase": environment.phase.name,
                 "trouble": environment.stuck,
                 "pid": environment.pid,
+                "start": environment.started_by,
                 "memory_mb": function.memory_mb,
                 "max_memory_bytes": memory,
                 "age_s": round(at - environment.created, 3),

@@ -150,6 +150,13 @@ class Environment(EnvironmentCore):
         """The runtime's process id, None when there is no process."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def started_by(self) -> str | None:
+        """How the runtime came to be: ``exec``, or ``preloaded`` (a fork of its interpreter); None: no process."""
+        if self._process is None:
+            return None
+        return "preloaded" if self._process.preloaded else "exec"
+
     # ---- from the Runtime API server -------------------------------------------------------------------------------
     # A process that is being killed may still get a word in: it is not heard.
 
@@ -287,7 +294,7 @@ class Environment(EnvironmentCore):
             except SandboxError as error:
                 failure = failures.sandbox_failed(str(error))
             else:
-                self._note(f"process started: pid {process.pid}")
+                self._note(f"process started{', preloaded' if process.preloaded else ''}: pid {process.pid}")
                 self._process = process
                 self._output = OutputReader(self._loop, process.output, self._line)
             self._beginning(generation, began)

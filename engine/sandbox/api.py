@@ -98,6 +98,9 @@ class Process(Protocol):
 
     One pipe for both keeps the order in which the program wrote. The receiver owns it and closes it."""
 
+    preloaded: bool
+    """Whether it is a fork of an interpreter that had been started before; False: it was executed."""
+
     def signal(self, signum: int) -> None:
         """Send a signal to this one process, safely against pid reuse; silently nothing when it has ended."""
         ...

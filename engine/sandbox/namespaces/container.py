@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.errors import SandboxError
@@ -20,12 +21,15 @@ from engine.sandbox.spawner import wire
 
 from . import view
 from .first_process import FirstProcess, FirstProcessGone
+from .zygotes import Key, key_of
 
 if TYPE_CHECKING:
     from .provider import NamespaceProvider
 
 MIB = 1024 * 1024
 END_SECONDS = 10.0
+#: How often a sandbox is made anew for one program.
+_TRIES = 3
 #: The kernel announces that memory ran out before it counts the kill.
 _OOM_LOOKS, _OOM_PAUSE = 20, 0.005
 _DONE = wire.ANSWER.pack(0, 0)
@@ -53,6 +57,7 @@ class NamespaceSandbox:
         self._first: FirstProcess | None = None
         self._disk: Disk | None = None
         self._stem: tuple[int, Blank] | None = None
+        self._preloaded: dict[Key, tuple[int, Blank]] = {}
         self._processes: dict[int, SandboxProcess] = {}
         self._turn = asyncio.Lock()
         self._assigned = False
@@ -109,8 +114,8 @@ class NamespaceSandbox:
             elif not self.api_address:
                 self.listener, self.api_address = provider.endpoints.listen()
             if provider.disks is not None:
-                await self._attach_disk(view_size=512)
-            await self._make_stem()
+                await self._attach_disk(first, 512)
+            await self._make_stem(first)
         except Answer as failure:
             raise SandboxError(f"sandbox {self.id}: {failure.text}: {os.strerror(failure.number)}") from None
 
@@ -121,26 +126,55 @@ class NamespaceSandbox:
         self.listener = sock
         self.api_address = "127.0.0.1:9001"
 
-    async def _attach_disk(self, view_size: int) -> None:
-        assert self._first is not None
+    async def _attach_disk(self, first: FirstProcess, size_mb: int) -> None:
         assert self._provider.disks is not None
-        disk = await asyncio.to_thread(self._provider.disks.make, view_size)
+        disk = await asyncio.to_thread(self._provider.disks.make, size_mb)
         old, self._disk = self._disk, disk
-        await self._first.order(wire.ARRANGE, ["0", *view.disk()], [disk.mount_fd])
+        await first.order(wire.ARRANGE, ["0", *view.disk()], [disk.mount_fd])
         if old is not None:  # it is under the new one, empty
             await asyncio.to_thread(old.close)
 
-    async def _make_stem(self) -> None:
-        first = self._first
-        assert first is not None
+    async def _make_stem(self, first: FirstProcess) -> None:
+        kind = ["v2"] if self.cgroup.clone_into else []
+        self._stem = await self._waiting(lambda descriptors: first.stem(kind, descriptors))
+
+    async def preload(self, keys: Sequence[Key]) -> None:
+        """Have a fork of each of these zygotes wait inside, while this is a blank. What cannot be had is left out."""
+        async with self._turn:
+            for key in keys:
+                if self._first is not None and not (self._closed or self._assigned or key in self._preloaded):
+                    with contextlib.suppress(SandboxError):
+                        self._preloaded[key] = await self._fork(self._first, key)
+
+    async def _fork(self, first: FirstProcess, key: Key) -> tuple[int, Blank]:
+        """A fork of a zygote, as a stem is. Raises SandboxError."""
+        zygotes = self._provider.zygotes
+        assert zygotes is not None
+        kind = [str(self._provider.namespaces), *(["v2"] if self.cgroup.clone_into else [])]
+
+        async def enter(descriptors: list[int]) -> tuple[int, int]:
+            number, pidfd = await zygotes.stem(key, kind, [first.pidfd, *descriptors])
+            try:
+                await first.order(wire.ADOPT, [str(number)])
+            except BaseException:
+                os.close(pidfd)
+                raise
+            return number, pidfd
+
+        try:
+            return await self._waiting(enter)
+        except Answer as failure:
+            raise SandboxError(f"sandbox {self.id}: {failure.text}: {os.strerror(failure.number)}") from None
+
+    async def _waiting(self, make: Callable[[list[int]], Awaitable[tuple[int, int]]]) -> tuple[int, Blank]:
+        """A process that waits inside for its order; `make` gets its socket, output, and what it joins groups by."""
         ours, theirs = socket.socketpair()
         output, write = os.pipe()
         os.set_blocking(output, False)
         joins: list[int] = []
         try:
             joins = await asyncio.to_thread(_open_joins, self.cgroup)
-            kind = ["v2"] if self.cgroup.clone_into else []
-            number, pidfd = await first.stem(kind, [theirs.fileno(), write, *joins])
+            number, pidfd = await make([theirs.fileno(), write, *joins])
         except BaseException:
             ours.close()
             os.close(output)
@@ -149,7 +183,7 @@ class NamespaceSandbox:
             theirs.close()
             for descriptor in (write, *joins):
                 os.close(descriptor)
-        self._stem = number, Blank(_pid_of(pidfd), [ours.detach(), output, pidfd])
+        return number, Blank(_pid_of(pidfd), [ours.detach(), output, pidfd])
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -172,16 +206,16 @@ class NamespaceSandbox:
             if self._closed:
                 raise SandboxError(f"sandbox {self.id} is closed; {spec.argv[0]} cannot be started in it")
             try:
-                await self._prepare(spec)
-                assert self._stem is not None
-                (number, blank), self._stem = self._stem, None
+                number, blank = await self._prepared(spec)
                 process = SandboxProcess(blank, on_exit)
                 self._processes[number] = process
                 try:
-                    check(await blank.order(wire.SPAWN, order) or _DONE)
+                    answer = await blank.order(wire.SPAWN, order) or _DONE
+                    check(answer)
                 except BaseException:
                     process.abandoned()
                     raise
+                process.preloaded = wire.ANSWER.unpack_from(answer)[1] == wire.STEP_PRELOADED
             except BrokenPipeError:
                 raise SandboxError(f"sandbox {self.id}: what was to become {spec.argv[0]} had ended") from None
             except Answer as failure:
@@ -189,8 +223,19 @@ class NamespaceSandbox:
             process.started()
             return process
 
-    async def _prepare(self, spec: ProcessSpec) -> None:
-        """Everything that has to be so before the program runs."""
+    async def _prepared(self, spec: ProcessSpec) -> tuple[int, Blank]:
+        """`_prepare`, again when the first process ends over it: the spawner may have ended, and nobody knew yet."""
+        for _ in range(_TRIES):
+            try:
+                return await self._prepare(spec)
+            except FirstProcessGone:
+                if self._first is not None:
+                    self._first.hang_up()
+                    self._first_gone(self._first)
+        raise SandboxError(f"sandbox {self.id}: its first process ended {_TRIES} times before {spec.argv[0]} started")
+
+    async def _prepare(self, spec: ProcessSpec) -> tuple[int, Blank]:
+        """Everything that has to be so before the program runs. Returns the process that is to become it."""
         if self._first is None:
             await self.furnish()
         first = self._first
@@ -203,8 +248,33 @@ class NamespaceSandbox:
         if not self._processes:
             self.cgroup.reset_peak()
             self._oom_seen = self.cgroup.oom_kills()
-        if self._stem is None:
-            await self._make_stem()
+        return await self._take(first, spec)
+
+    async def _take(self, first: FirstProcess, spec: ProcessSpec) -> tuple[int, Blank]:
+        """A fork of the interpreter that it is a program of where there can be one, else a stem. The others end."""
+        zygotes = self._provider.zygotes
+        key = key_of(spec) if zygotes is not None else None
+        taken = None
+        if zygotes is not None and key is not None:
+            zygotes.want(key, time.monotonic())
+            taken = self._preloaded.pop(key, None)
+            if taken is None and zygotes.has(key):
+                with contextlib.suppress(SandboxError):
+                    taken = await self._fork(first, key)
+        if taken is None:
+            if self._stem is None:
+                await self._make_stem(first)
+            assert self._stem is not None
+            taken, self._stem = self._stem, None
+        self._discard_waiting()
+        return taken
+
+    def _discard_waiting(self) -> None:
+        """They end with their sockets."""
+        waiting = [*self._preloaded.values(), *([self._stem] if self._stem is not None else [])]
+        self._preloaded, self._stem = {}, None
+        for _, blank in waiting:
+            blank.discard()
 
     async def _take_on(self, first: FirstProcess, spec: ProcessSpec) -> None:
         """The blank becomes the function's: its limits and its files, at the same time."""
@@ -218,7 +288,7 @@ class NamespaceSandbox:
                 owner = view.MAPPED_USER if self.user is None else self.user
                 plan = [*view.memory_tmp(limits.ephemeral_storage_mb, owner), *plan]
             elif self._disk.size_mb != limits.ephemeral_storage_mb:
-                await self._attach_disk(limits.ephemeral_storage_mb)
+                await self._attach_disk(first, limits.ephemeral_storage_mb)
             await first.order(wire.ARRANGE, ["0", *plan])
         finally:
             await setting
@@ -327,9 +397,7 @@ class NamespaceSandbox:
 
     def _all_ended(self) -> None:
         """The kernel has ended them with their namespace; nobody else tells."""
-        stem, self._stem = self._stem, None
-        if stem is not None:
-            stem[1].discard()
+        self._discard_waiting()
         processes, self._processes = self._processes, {}
         for process in processes.values():
             process.ended(self._how(Exit(None, 9)))
@@ -339,6 +407,8 @@ class NamespaceSandbox:
         if self._stem is not None and self._stem[0] == number:
             self._stem[1].discard()
             self._stem = None
+        for key in [key for key, (waiting, _) in self._preloaded.items() if waiting == number]:
+            self._preloaded.pop(key)[1].discard()
         process = self._processes.pop(number, None)
         if process is not None:
             process.ended(self._how(how))
@@ -348,11 +418,13 @@ class NamespaceSandbox:
             return Exit(how.code, how.signal, "memory")
         return how
 
-    def _first_gone(self) -> None:
+    def _first_gone(self, first: FirstProcess) -> None:
         """With the spawner, or by an operator: everything in the sandbox is gone. The next spawn furnishes it anew."""
-        first, self._first = self._first, None
+        if first is not self._first:
+            return
+        self._first = None
         self._all_ended()
-        if first is not None and not self._closed:
+        if not self._closed:
             self._provider.bury(first)
 
     # ---- memory ----------------------------------------------------------------------------------------------------

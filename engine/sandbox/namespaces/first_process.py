@@ -1,4 +1,4 @@
-"""The engine's conversation with the first process of a sandbox (`native/sandbox.c`)."""
+"""The engine's conversation with the first process of a sandbox (`native/sandbox.c`), and with a zygote."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FirstProcess:
     Args:
         sock: our end of its socket.
         on_exit: called on the loop with (number of the stem, how it ended, peak resident bytes).
-        on_gone: called on the loop, once, when it has ended without being told to by `hang_up`.
+        on_gone: called on the loop with it, once, when it has ended without being told to by `hang_up`.
 
     Attributes:
         pid: of the process, once `begun`.
@@ -39,7 +39,7 @@ class FirstProcess:
     __slots__ = ("_answers", "_made", "_on_exit", "_on_gone", "_reader", "_sock", "pid", "pidfd")
 
     def __init__(
-        self, sock: socket.socket, on_exit: Callable[[int, Exit, int], None], on_gone: Callable[[], None]
+        self, sock: socket.socket, on_exit: Callable[[int, Exit, int], None], on_gone: Callable[[FirstProcess], None]
     ) -> None:
         self.pid = 0
         self.pidfd = -1
@@ -93,6 +93,14 @@ class FirstProcess:
             self._send(wire.KILL, b"", [])
             self._answer()
 
+    def post(self, kind: int, payload: bytes, descriptors: Sequence[int]) -> None:
+        """Give an order that is not answered.
+
+        Raises:
+            FirstProcessGone: it has ended.
+        """
+        self._send(kind, payload, list(descriptors))
+
     async def _order(
         self, kind: int, strings: Sequence[str | bytes], descriptors: Sequence[int]
     ) -> tuple[str, list[int]]:
@@ -136,7 +144,7 @@ class FirstProcess:
             data, ancillary = b"", []
         if not data:
             self._close()
-            self._on_gone()
+            self._on_gone(self)
             return
         descriptors = array.array("i")
         for _, _, rights in ancillary:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import SandboxError
@@ -29,12 +29,14 @@ from . import view
 from .container import NamespaceSandbox
 from .first_process import FirstProcess
 from .pool import PoolSize
+from .zygotes import Zygotes
 
 #: linux/sched.h
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
     0x00020000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
 )  # fmt: skip
-_REFILL_SECONDS = 0.01
+#: An interpreter takes about so long to start; making a blank beside it would take one of its processors.
+_REFILL_SECONDS = 0.05
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
@@ -68,8 +70,11 @@ class NamespaceProvider:
         self.peers: PeerUsers | None = None
         """Tells whose process connects to a Runtime API; None where each has its own network, or users do not tell."""
         self.cgroups = Cgroups.detect()
-        self._namespaces = _NEWNS | _NEWUTS | _NEWIPC | _NEWPID
-        self._namespaces |= (_NEWNET if own_network else 0) | (_NEWUSER if self.rootless else 0)
+        self.namespaces = _NEWNS | _NEWUTS | _NEWIPC | _NEWPID
+        """Which each sandbox has of its own, CLONE_NEW flags."""
+        self.namespaces |= (_NEWNET if own_network else 0) | (_NEWUSER if self.rootless else 0)
+        self.zygotes = None if self.rootless else Zygotes(self, self._refill_later)
+        """Preloaded interpreters; None without root, as a process cannot go from one user namespace into several."""
         self._first_user = first_user
         self._weaknesses: list[str] = []
         self._filter = b""
@@ -175,6 +180,8 @@ class NamespaceProvider:
         Raises:
             SandboxError: a sandbox would not close.
         """
+        if self.zygotes is not None:
+            await self.zygotes.close()
         if self._refill_timer is not None:
             self._refill_timer.cancel()
         if self._refill is not None:
@@ -286,7 +293,9 @@ class NamespaceProvider:
     def _refill_later(self) -> None:
         """Make blanks again, when the environment that took one is past its start."""
         if self._refill is None and self._refill_timer is None:
-            self._refill_timer = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._start_refill)
+            self._refill_timer = asyncio.get_running_loop().call_later(
+                _REFILL_SECONDS if self._blanks else 0.0, self._start_refill
+            )
 
     def _start_refill(self) -> None:
         self._refill_timer = None
@@ -296,10 +305,18 @@ class NamespaceProvider:
         try:
             while len(self._blanks) < self._pool.size:
                 self._blanks.append(await self._make())
+                await self._warm()
+            await self._warm()
         except SandboxError:
             return  # whoever needs a sandbox next meets the same error, and is told
         finally:
             self._refill = None
+
+    async def _warm(self) -> None:
+        """Have a process of each interpreter that was used lately wait in each blank."""
+        if self.zygotes is not None:
+            for sandbox in list(self._blanks):
+                await sandbox.preload(self.zygotes.warm(time.monotonic()))
 
     # ---- for the sandboxes -------------------------------------------------------------------------------------------
 
@@ -334,9 +351,22 @@ class NamespaceProvider:
             SandboxError: the host refused.
         """
         try:
-            return await (await self.spawner()).start_first(self._namespaces)
+            return await (await self.spawner()).start_first(self.namespaces)
         except SpawnerGoneError:
-            return await (await self.spawner()).start_first(self._namespaces)
+            return await (await self.spawner()).start_first(self.namespaces)
+
+    async def start_zygote(self) -> socket.socket:
+        """Start what becomes a zygote; our end of its socket.
+
+        Raises:
+            SandboxError: the host refused.
+        """
+        return await (await self.spawner()).start_zygote()
+
+    def zygote_plan(self, own: Mapping[str, str], folders: Sequence[str]) -> list[str]:
+        """The view of a zygote: see `view.zygote`."""
+        runtimes = str(self.runtimes)
+        return view.zygote(self._host, str(self._root), runtimes, own, folders, own_network=self.own_network)
 
     def base_plan(self, user: int | None) -> list[str]:
         """The view of a blank."""

@@ -62,6 +62,42 @@ def base(host: Host, root: str, user: int, runtimes: str, *, own_network: bool) 
         runtimes: the host's folder of the managed runtimes' bootstraps.
         own_network: the network namespace is the sandbox's own: bring loopback up, and resolve nothing but localhost.
     """
+    plan = [
+        *_files(host, root, user, runtimes, own_network=own_network),
+        "proc",
+        "/proc",
+        "pivot",
+        "hostname",
+        "lambent",
+    ]
+    if own_network:
+        plan += ["loopback"]
+    return [*plan, "seal", "/"]
+
+
+def zygote(
+    host: Host, root: str, runtimes: str, own: Mapping[str, str], folders: Iterable[str], *, own_network: bool
+) -> list[str]:
+    """The view of a zygote: that of a sandbox, but in the host's other namespaces.
+
+    Args:
+        host: as for `base`, and `root`, `runtimes`, `own_network` too.
+        root: see there.
+        runtimes: see there.
+        own: what it has beside, the host's path by the one inside.
+        folders: which are to be there, empty: the dynamic loader remembers those that it did not find.
+        own_network: see there.
+    """
+    plan = _files(host, root, 0, runtimes, own_network=own_network)
+    for inside, source in own.items():
+        plan += ["bind", source, inside]
+    for folder in folders:
+        if folder.startswith((f"{TASK}/", f"{OPT}/")):
+            plan += ["dir", folder, "755"]
+    return [*plan, "pivot", "seal", "/", "detach"]
+
+
+def _files(host: Host, root: str, user: int, runtimes: str, *, own_network: bool) -> list[str]:
     plan = ["root", root]
     for path, target in host.links.items():
         plan += ["link", path, target]
@@ -86,10 +122,7 @@ def base(host: Host, root: str, user: int, runtimes: str, *, own_network: bool) 
         plan += ["device", f"/dev/{name}", f"/dev/{name}"]
     for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         plan += ["link", f"/dev/{name}", f"/proc/self/{target}"]
-    plan += ["proc", "/proc", "pivot", "hostname", "lambent"]
-    if own_network:
-        plan += ["loopback"]
-    return [*plan, "seal", "/"]
+    return plan
 
 
 def disk() -> list[str]:
