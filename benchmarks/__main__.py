@@ -1,4 +1,4 @@
-"""``python -m benchmarks [all|throughput|latency|cold|scheduler|peers|hot] [--quick]``."""
+"""``python -m benchmarks [PART] [--quick]``; the parts are in `PARTS`, and told in README.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,22 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from benchmarks import beside, cold_start, peers, plots, report, throughput, warm_latency
+from benchmarks import (
+    beside,
+    beside_process,
+    cold_start,
+    density,
+    enforcement,
+    modes,
+    peers,
+    plots,
+    report,
+    storm,
+    tables,
+    targets,
+    throughput,
+    warm_latency,
+)
 from benchmarks.cold_start import ColdRow
 from benchmarks.functions import ROOT
 from benchmarks.machine import fingerprint
@@ -21,7 +36,9 @@ from benchmarks.plan import FULL, HOT_PATH, QUICK, Plan
 from benchmarks.subjects import EngineSubject, FloorSubject, Subject
 from benchmarks.warm import Cell
 
-PARTS = ("throughput", "latency", "cold", "scheduler", "peers")
+PARTS = ("throughput", "latency", "cold", "storm", "density", "enforcement", "beside", "scheduler", "peers")
+
+ISOLATION = "mode of throughput, latency and peers; the other parts measure all that there are (default: process)"
 
 
 class Run:
@@ -33,6 +50,14 @@ class Run:
         self.out = out
         self.engine = EngineSubject(document.isolation)
         self.ours: Sequence[Subject] = (FloorSubject(), self.engine)
+        self._modes: tuple[str, ...] | None = None
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The isolation modes of this machine, for those parts that measure all of them."""
+        if self._modes is None:
+            self._modes = modes.offered(self.say)
+        return self._modes
 
     def say(self, line: str) -> None:
         """A remark that belongs to the results: what was skipped or failed, and why."""
@@ -48,8 +73,11 @@ class Run:
     def show_row(self, row: ColdRow) -> None:
         """Progress."""
         total = row.phases.get("total")
-        figure = f"{total.median:.2f} ms" if total else "nothing"
-        self.out.print(f"  cold, {row.function}, {row.subject}: {figure}", style="dim", highlight=False)
+        self.show(f"cold, {row.function}, {row.label}: {f'{total.median:.2f} ms' if total else 'nothing'}")
+
+    def show(self, line: str) -> None:
+        """Progress."""
+        self.out.print(f"  {line}", style="dim", highlight=False)
 
     def throughput(self) -> None:
         """Closed loop."""
@@ -65,8 +93,44 @@ class Run:
 
     def cold(self) -> None:
         """Cold starts."""
-        self.document.cold = cold_start.measure(self.engine, self.plan, self.say, self.show_row)
+        self.document.cold = cold_start.measure(self.modes, self.plan, self.say, self.show_row)
         self.out.print(report.cold_table(self.document.cold))
+
+    def storm(self) -> None:
+        """Storms of cold starts."""
+        self.document.storm = storm.measure(
+            self.modes,
+            self.plan,
+            self.say,
+            lambda row: self.show(f"{row.kind}, {row.function}, {row.isolation}: {row.per_second:.0f}/s"),
+        )
+        self.out.print(tables.storm_table(self.document.storm))
+
+    def density(self) -> None:
+        """Idle environments."""
+        self.document.density = density.measure(
+            self.modes,
+            self.plan,
+            self.say,
+            lambda row: self.show(f"{row.environments} idle, {row.isolation}: made in {row.made_seconds:.1f} s"),
+        )
+        self.out.print(tables.density_table(self.document.density))
+
+    def enforcement(self) -> None:
+        """How exactly limits hold."""
+        self.document.enforcement = enforcement.measure(self.modes, self.plan, self.say, self.show)
+        for table in tables.limit_tables(self.document.enforcement):
+            self.out.print(table)
+
+    def beside(self) -> None:
+        """Warm, sandbox mode beside process mode."""
+        cells = beside_process.measure(self.modes, self.plan, self.say, self.show_cell)
+        self.document.beside = cells
+        closed = [cell for cell in cells if cell.loop == "closed"]
+        title = "Warm, sandbox beside process mode, closed loop"
+        self.out.print(report.warm_table(title, closed, "process mode"))
+        title = "Warm, ten requests per second to one environment: frozen in between, or never"
+        self.out.print(report.warm_table(title, [cell for cell in cells if cell.loop == "open"], "process mode"))
 
     def peers(self) -> None:
         """Beside the peers."""
@@ -95,8 +159,8 @@ def main() -> int:
     )
     choices = ("all", "hot", *PARTS)
     parser.add_argument("part", nargs="?", default="all", choices=choices, help="what to measure (default: all)")
-    parser.add_argument("--quick", action="store_true", help="a first look: fewer cells and samples, about two minutes")
-    parser.add_argument("--isolation", default="process", help="the engine's isolation mode (default: process)")
+    parser.add_argument("--quick", action="store_true", help="a first look: fewer cells and samples")
+    parser.add_argument("--isolation", default="process", help=ISOLATION)
     parser.add_argument("--out", type=Path, help="where results go, without suffix (default: benchmarks/results/local)")
     options = parser.parse_args()
     out = report.console()
@@ -109,6 +173,9 @@ def main() -> int:
     parts = {"all": PARTS, "hot": ("throughput",)}.get(options.part, (options.part,))
     for part in parts:
         getattr(run, part)()
+    run.document.targets = targets.verdicts(run.document)
+    if run.document.targets:
+        out.print(tables.target_table(run.document.targets))
     run.document.seconds = round(time.monotonic() - began, 1)
     path = report.write(run.document, options.out or report.LOCAL / options.part)
     out.print(f"{run.document.seconds:g} s; written: {report.shown(path)}", highlight=False)

@@ -1,9 +1,12 @@
-"""Cold starts, phase by phase.
+"""Cold starts, phase by phase, in each isolation mode, with the pool of blank sandboxes full and empty.
 
 Each sample is the first invocation of a function of its own, so it has a new environment. Nothing is retired or evicted
 meanwhile (the memory budget is set out of reach): only the cold start itself is running. One sample per function kind
 comes first and is not counted: after it the interpreter's files are in the page cache, as on any machine that is in
 use.
+
+*Pool full*: before each sample the engine has said that blanks are there and that it makes no more. *Pool empty*: an
+engine that keeps none (`poolless`), so each sample pays for the whole sandbox.
 
 The client sees the *total*. The engine's own story of the invocation splits it:
 
@@ -19,24 +22,26 @@ starts with the first request.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from benchmarks.client import Answer, Client
 from benchmarks.functions import Function, Missing, function
-from benchmarks.load import LoadError, LoadResult, Sample, each
+from benchmarks.load import LoadError, each
 from benchmarks.peers.rie_classic import RieClassic
 from benchmarks.plan import Plan
-from benchmarks.subjects import INVOKE, EngineSubject, Server
+from benchmarks.subjects import BUDGET_MB, INVOKE, WHOLE_CPU_MB, EngineSubject, Server
 from benchmarks.warm import Say
 
-GAP_MS = 20
-BUDGET_MB = 1_000_000
-"""No sample evicts another one; idle environments cost next to nothing for the minute that they live."""
+REST_S = 0.02
+"""Before each sample; what the sample before it left to do is done by then."""
 BLOCKS = 4
-"""Engine and emulator take turns in so many blocks of samples."""
+"""Engines and emulator take turns in so many blocks of samples."""
 BURST_CLIENTS = 4
 PHASES = ("total", "sandbox", "spawn", "init", "response")
 
@@ -69,6 +74,9 @@ class ColdRow(Struct):
 
     Attributes:
         phases: of `PHASES`, those that the subject tells.
+        isolation: the engine's mode; empty for a peer.
+        pool: ``full`` or ``empty``; empty text for a peer.
+        started: how the engine says that the environments were started -> how many, where it says so.
         failed: samples without a good answer; they are in no figure.
         not_cold: samples that turned out to have found an environment; they are in no figure.
         per_second: cold starts per second with four clients at once, each request to a new function.
@@ -80,6 +88,14 @@ class ColdRow(Struct):
     failed: int = 0
     not_cold: int = 0
     per_second: float | None = None
+    isolation: str = ""
+    pool: str = ""
+    started: dict[str, int] = {}
+
+    @property
+    def label(self) -> str:
+        """``sandbox, pool full``, or the peer's name."""
+        return f"{self.isolation}, pool {self.pool}" if self.isolation else self.subject
 
 
 class _Samples:
@@ -90,13 +106,63 @@ class _Samples:
         self.failed = 0
         self.not_cold = 0
         self.problems: set[str] = set()
+        self.started: dict[str, int] = {}
 
-    def row(self, name: str, subject: str, per_second: float | None = None) -> ColdRow:
+    def row(self, name: str, subject: str) -> ColdRow:
         phases = {phase: found for phase, values in self.phases.items() if (found := Quantiles.of(values))}
-        return ColdRow(name, subject, phases, self.failed, self.not_cold, per_second)
+        return ColdRow(name, subject, phases, self.failed, self.not_cold, started=self.started)
+
+    def good(self, answer: Answer) -> bool:
+        """Whether it is; books it as failed when it is not."""
+        if answer.problem:
+            self.failed += 1
+            self.problems.add(answer.problem)
+        return not answer.problem
 
 
-def _split(server: Server, sample: Sample, samples: _Samples) -> None:
+class _Contender:
+    """An engine in one mode, with its samples of one function."""
+
+    def __init__(self, mode: str, server: Server, *, full: bool) -> None:
+        self.mode = mode
+        self.server = server
+        self.full = full
+        self.samples = _Samples()
+        self.per_second: float | None = None
+
+    def row(self, name: str) -> ColdRow:
+        """What was found."""
+        row = self.samples.row(name, "lambent")
+        row.isolation, row.pool, row.per_second = self.mode, "full" if self.full else "empty", self.per_second
+        return row
+
+    def block(self, one: Function, names: Sequence[str], samples: _Samples) -> None:
+        """One sample per name."""
+        self.server.create(one, *names, memory_mb=WHOLE_CPU_MB)
+        with Client(self.server.port) as client:
+            for name in names:
+                if self.full:
+                    self.server.wait_for_blanks()
+                time.sleep(REST_S)
+                client.request("GET", "/_lambent/health")  # the connection is there, and known to the engine
+                answer = client.request("POST", INVOKE.format(name), b"{}")
+                if samples.good(answer):
+                    _split(self.server, answer, samples)
+        for environment in self.server.listing():
+            how = environment.get("start")
+            if how and environment["function"] in names:
+                samples.started[how] = samples.started.get(how, 0) + 1
+
+    def burst(self, one: Function, count: int) -> None:
+        """Cold starts per second, four at a time."""
+        names = [f"burst-{one.name}-{number}" for number in range(count)]
+        self.server.create(one, *names, memory_mb=WHOLE_CPU_MB)
+        result = each(self.server.target(names[0]), [INVOKE.format(name) for name in names], clients=BURST_CLIENTS)
+        good = sum(not sample.problem for sample in result.samples)
+        self.per_second = good / (result.elapsed_ns / 1e9) if good else None
+
+
+def _split(server: Server, sample: Answer, samples: _Samples) -> None:
     """Books one sample with the engine's own story of it."""
     story = server.request("GET", f"/_lambent/story/{sample.request_id}")
     assert isinstance(story, dict)
@@ -104,8 +170,14 @@ def _split(server: Server, sample: Sample, samples: _Samples) -> None:
         samples.not_cold += 1
         return
     samples.phases["total"].append(sample.ns / 1e6)
+    for phase, took in phases(story["timeline"]).items():
+        samples.phases[phase].append(took)
+
+
+def phases(timeline: Sequence[dict[str, object]]) -> dict[str, float]:
+    """The phases, in ms, that a story's timeline tells apart."""
     times: dict[str, float] = {}
-    for step in story["timeline"]:
+    for step in timeline:
         event = str(step["event"])
         for mark, text in (
             ("sandbox", "sandbox ready"),
@@ -115,81 +187,80 @@ def _split(server: Server, sample: Sample, samples: _Samples) -> None:
             ("answered", "answered by the runtime"),
         ):
             if event.startswith(text):
-                times.setdefault(mark, float(step["ms"]))
+                times.setdefault(mark, float(str(step["ms"])))
+    found: dict[str, float] = {}
     if "sandbox" in times:
-        samples.phases["sandbox"].append(times["sandbox"])
+        found["sandbox"] = times["sandbox"]
     if "sandbox" in times and "process" in times:
-        samples.phases["spawn"].append(times["process"] - times["sandbox"])
+        found["spawn"] = times["process"] - times["sandbox"]
     if "process" in times and "init" in times:
-        samples.phases["init"].append(max(0.0, times["init"] - times["process"]))
+        found["init"] = max(0.0, times["init"] - times["process"])
     if "handed" in times and "answered" in times:
-        samples.phases["response"].append(times["answered"] - times["handed"])
-
-
-def _good(result: LoadResult, samples: _Samples) -> list[Sample]:
-    good = [sample for sample in result.samples if not sample.problem]
-    samples.failed += len(result.samples) - len(good)
-    samples.problems.update(sample.problem for sample in result.samples if sample.problem)
-    return good
-
-
-def _engine_block(server: Server, one: Function, names: list[str], samples: _Samples) -> None:
-    for name in names:
-        server.create(one, name)
-    target = server.target(names[0])
-    for sample in _good(each(target, [INVOKE.format(name) for name in names], gap_ms=GAP_MS), samples):
-        _split(server, sample, samples)
+        found["response"] = times["answered"] - times["handed"]
+    return found
 
 
 def _emulator_block(one: Function, count: int, samples: _Samples) -> None:
     for _ in range(count):
-        with RieClassic().start(one, 1) as target:
-            for sample in _good(each(target, [target.path]), samples):
-                samples.phases["total"].append(sample.ns / 1e6)
+        with RieClassic().start(one, 1) as target, Client(target.port) as client:
+            client.connect()
+            answer = client.request("POST", target.path, b"{}")
+            if samples.good(answer):
+                samples.phases["total"].append(answer.ns / 1e6)
 
 
-def _burst(server: Server, one: Function, count: int) -> float | None:
-    """Cold starts per second, four at a time."""
-    names = [f"burst-{one.name}-{number}" for number in range(count)]
-    for name in names:
-        server.create(one, name)
-    result = each(server.target(names[0]), [INVOKE.format(name) for name in names], clients=BURST_CLIENTS)
-    good = sum(not sample.problem for sample in result.samples)
-    return good / (result.elapsed_ns / 1e9) if good else None
+class _Emulator:
+    """The emulator's samples, until it turns out not to be there."""
+
+    def __init__(self, say: Say) -> None:
+        self.there = True
+        self._say = say
+
+    def block(self, one: Function, count: int, samples: _Samples) -> None:
+        if self.there:
+            try:
+                _emulator_block(one, count, samples)
+            except (Missing, LoadError) as error:
+                self._say(f"skipped: cold starts of {RieClassic.name}: {error}")
+                self.there = False
 
 
-def measure(engine: EngineSubject, plan: Plan, say: Say, show: Callable[[ColdRow], None]) -> list[ColdRow]:
+def measure(modes: Sequence[str], plan: Plan, say: Say, show: Callable[[ColdRow], None]) -> list[ColdRow]:
     """The plan's cold grid; rows are shown as they come."""
     rows: list[ColdRow] = []
-    emulator_there = True
+    emulator = _Emulator(say)
     for name, count in plan.cold:
         try:
             one = function(name)
         except Missing as error:
             say(f"skipped: cold {name}: {error}")
             continue
-        ours, theirs = _Samples(), _Samples()
-        per_second: float | None = None
+        theirs = _Samples()
+        contenders: list[_Contender] = []
         try:
-            with engine.serve("--memory-budget", str(BUDGET_MB)) as server:
-                _engine_block(server, one, [f"{name}-first"], _Samples())
+            with contextlib.ExitStack() as stack:
+                for mode in modes:
+                    for full in (True, False):
+                        subject = EngineSubject(mode, pool=full)
+                        server = stack.enter_context(subject.serve("--memory-budget", str(BUDGET_MB)))
+                        contenders.append(_Contender(mode, server, full=full))
+                        contenders[-1].block(one, [f"{name}-first"], _Samples())
                 share = max(1, count // BLOCKS)
                 for block in range(BLOCKS):
-                    _engine_block(server, one, [f"{name}-{block}-{number}" for number in range(share)], ours)
-                    if emulator_there:
-                        try:
-                            _emulator_block(one, max(1, share // 2), theirs)
-                        except (Missing, LoadError) as error:
-                            say(f"skipped: cold starts of {RieClassic.name}: {error}")
-                            emulator_there = False
-                per_second = _burst(server, one, max(8, count // 2))
+                    names = [f"{name}-{block}-{number}" for number in range(share)]
+                    for contender in contenders if block % 2 == 0 else reversed(contenders):
+                        contender.block(one, names, contender.samples)
+                    emulator.block(one, max(1, share // 2), theirs)
+                for contender in contenders:
+                    contender.burst(one, max(8, count // 2))
         except (LoadError, OSError) as error:
             say(f"failed: cold starts of {name}: {error}")
-        for subject, samples in ((engine.name, ours), (RieClassic.name, theirs)):
-            if samples.problems:
-                say(f"cold {name} on {subject}: {', '.join(sorted(samples.problems))}")
-            if samples.phases["total"] or samples.failed:
-                row = samples.row(name, subject, per_second if subject == engine.name else None)
+        found = [contender.row(name) for contender in contenders]
+        problems = [contender.samples.problems for contender in contenders]
+        for row, problem in zip([*found, theirs.row(name, RieClassic.name)], [*problems, theirs.problems], strict=True):
+            if problem:
+                say(f"cold {name}, {row.label}: {', '.join(sorted(problem))}")
+            if row.phases or row.failed:
                 rows.append(row)
                 show(row)
     return rows

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import sandbox_plots
 from benchmarks.report import Document, size
+from benchmarks.targets import COLD_MS
 from benchmarks.warm import Cell
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ COLOURS = {
 }
 PHASE_COLOURS = {"sandbox": "#fff3bf", "spawn": "#ffd8a8", "init": "#fd7e14", "response": "#d9480f", "rest": "#dee2e6"}
 TARGET = 0.6
+QUICK_STARTERS = ("native", "python")
+"""Their cold starts have a panel, and a scale, of their own."""
 
 
 def _bars(axes: Axes, cells: Sequence[Cell], labels: Sequence[str]) -> None:
@@ -95,25 +99,32 @@ def _latency(axes: Axes, cells: list[Cell]) -> None:
 
 
 def _cold(axes: Axes, rows: list[Any]) -> None:
-    labels = [f"{row.function}, {row.subject}" for row in rows]
+    labels = [f"{row.function}, {row.label}" for row in rows]
+    named: set[str] = set()
     for index, row in enumerate(rows):
         total = row.phases["total"].median if "total" in row.phases else 0.0
         left = 0.0
         for phase in ("sandbox", "spawn", "init", "response"):
             if phase in row.phases:
                 width = row.phases[phase].median
-                axes.barh(index, width, left=left, color=PHASE_COLOURS[phase], label=phase if index == 0 else None)
+                axes.barh(index, width, left=left, color=PHASE_COLOURS[phase], label=None if phase in named else phase)
+                named.add(phase)
                 left += width
         axes.barh(index, max(0.0, total - left), left=left, color=PHASE_COLOURS["rest"])
         if "total" in row.phases:
             axes.plot([row.phases["total"].p99], [index], "|", color="#212529", ms=10)
             text = f"  {total:.1f} ms (p99 {row.phases['total'].p99:.1f})"
-            axes.text(max(total, row.phases["total"].p99), index, text, va="center", fontsize=8)
-    axes.set_yticks(range(len(rows)), labels, fontsize=8)
+            place = max(total, row.phases["total"].p99)
+            axes.text(place, index, text, va="center", fontsize=8 if len(rows) <= 12 else 7)
+    axes.set_yticks(range(len(rows)), labels, fontsize=8 if len(rows) <= 12 else 7)
     axes.invert_yaxis()
     axes.margins(x=0.35)
-    axes.set_xlabel("ms, median; | is p99; grey: not told apart")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.set_xlabel("ms, median; | is p99; grey: not told apart; dashed: goal of sandbox mode, pool full")
+    for function in dict.fromkeys(row.function for row in rows):
+        if (goal := COLD_MS.get(function)) is not None:
+            mine = [index for index, row in enumerate(rows) if row.function == function]
+            axes.plot([goal, goal], [mine[0] - 0.5, mine[-1] + 0.5], color="#495057", ls="--", lw=0.8)
+    axes.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     axes.set_title("Cold start, as the client sees it")
 
 
@@ -144,8 +155,20 @@ def draw(document: Document, path: Path) -> bool:
         panels += [(_throughput, closed), (_ratios, closed)]
     if opened:
         panels.append((_latency, opened))
-    if document.cold:
-        panels.append((_cold, document.cold))
+    quick = [row for row in document.cold if row.function in QUICK_STARTERS]
+    panels += [(_cold, rows) for rows in (quick, [row for row in document.cold if row not in quick]) if rows]
+    if document.storm:
+        panels.append((sandbox_plots.storm, document.storm))
+    if document.density:
+        panels.append((sandbox_plots.density, document.density))
+    if document.enforcement and document.enforcement.cpu:
+        panels.append((sandbox_plots.shares, document.enforcement))
+    if document.enforcement and document.enforcement.timeout:
+        panels.append((sandbox_plots.overshoot, document.enforcement))
+    if any(cell.loop == "closed" for cell in document.beside):
+        panels.append((sandbox_plots.beside, document.beside))
+    if any(cell.loop == "open" for cell in document.beside):
+        panels.append((sandbox_plots.seldom, document.beside))
     if document.peers:
         panels.append((_peers, document.peers))
     if document.scheduler:
@@ -163,7 +186,8 @@ def draw(document: Document, path: Path) -> bool:
         axes.set_visible(False)
     machine = document.machine
     figure.suptitle(
-        f"Lambent ({document.isolation} mode), {machine.cpu}, {machine.cores} cores, "
+        f"Lambent ({document.isolation} mode where none is named), {machine.cpu}, {machine.cores} cores,"
+        f"{' ' if columns > 1 else chr(10)}"
         f"load before {machine.load_before:.1f}, commit {machine.commit}, {document.taken}",
         fontsize=9,
         color="#495057",

@@ -11,9 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cold_start import PHASES, ColdRow
+from benchmarks.density import DensityRow
+from benchmarks.enforcement import Enforcement
 from benchmarks.functions import ROOT
 from benchmarks.harness import Spread
 from benchmarks.machine import Machine
+from benchmarks.storm import StormRow
+from benchmarks.targets import Verdict
 from benchmarks.warm import Cell, Figures
 
 RESULTS = Path(__file__).parent / "results"
@@ -21,13 +25,16 @@ LOCAL = RESULTS / "local"
 NOT_MEASURED = (
     "network between client and engine: everything is on loopback",
     "the client's share: generator, engine and functions use the same cores",
-    "other isolation modes than the one named",
+    "throughput, latency and peers in other isolation modes than the one named",
     "machines with more cores than this one",
 )
 
 
 class Document(Struct):
-    """One run of the benchmark, as it is kept."""
+    """One run of the benchmark, as it is kept.
+
+    `isolation` is the mode of warm, open-loop and peers' figures; everything else names its own.
+    """
 
     taken: str
     machine: Machine
@@ -36,6 +43,11 @@ class Document(Struct):
     warm: list[Cell] = []
     cold: list[ColdRow] = []
     peers: list[Cell] = []
+    storm: list[StormRow] = []
+    density: list[DensityRow] = []
+    enforcement: Enforcement | None = None
+    beside: list[Cell] = []
+    targets: list[Verdict] = []
     scheduler: dict[str, dict[str, float]] = {}
     notes: list[str] = []
     seconds: float = 0.0
@@ -77,14 +89,14 @@ def _remarks(one: Figures) -> str:
     return ", ".join(remarks)
 
 
-def warm_table(title: str, cells: list[Cell]) -> Table:
+def warm_table(title: str, cells: list[Cell], base: str = "floor") -> Table:
     """One line per subject and cell."""
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("function")
     for name in ("clients", "payload", "due/s"):
         table.add_column(name, justify="right")
     table.add_column("subject")
-    for name in ("per second", "of the floor", "p50 ms", "p90", "p99", "p99.9", "max", "+p50 ms", "cpu us"):
+    for name in ("per second", f"of {base}", "p50 ms", "p90", "p99", "p99.9", "max", "+p50 ms", "cpu us"):
         table.add_column(name, justify="right")
     table.add_column("remarks")
     for cell in cells:
@@ -107,9 +119,9 @@ def warm_table(title: str, cells: list[Cell]) -> Table:
 def cold_table(rows: list[ColdRow]) -> Table:
     """One line per function and subject."""
     table = Table(title="Cold starts, ms; phases: medians", title_justify="left", header_style="bold")
-    for name in ("function", "subject"):
-        table.add_column(name)
-    for name in ("n", "median", "p90", "p99", "lowest", *PHASES[1:], "per second, 4 at once"):
+    table.add_column("function")
+    table.add_column("subject", no_wrap=True)
+    for name in ("n", "median", "p90", "p99", "lowest", *PHASES[1:], "/s, 4 at once"):
         table.add_column(name, justify="right")
     table.add_column("remarks")
     for row in rows:
@@ -117,11 +129,13 @@ def cold_table(rows: list[ColdRow]) -> Table:
         figures = (total.median, total.p90, total.p99, total.low) if total else (None,) * 4
         phases = [found.median if (found := row.phases.get(phase)) else None for phase in PHASES[1:]]
         remarks = [f"{row.failed} failed"] if row.failed else []
+        if row.started:
+            remarks.append(", ".join(f"{count} {how}" for how, count in sorted(row.started.items())))
         if row.not_cold:
             remarks.append(f"{row.not_cold} were warm, left out")
         cells = [number(value, 2) for value in (*figures, *phases)]
         rate = number(row.per_second, 0)
-        table.add_row(row.function, row.subject, str(total.n if total else 0), *cells, rate, ", ".join(remarks))
+        table.add_row(row.function, row.label, str(total.n if total else 0), *cells, rate, ", ".join(remarks))
     return table
 
 

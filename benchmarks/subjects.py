@@ -16,14 +16,25 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
+import msgspec
+
+from benchmarks.client import Client
 from benchmarks.functions import ROOT, Function
 from benchmarks.load import LoadError, Target
+from engine.scheduler.stats import SchedulerStats
 
 INVOKE = "/2015-03-31/functions/{}/invocations"
+FUNCTIONS = "/2015-03-31/functions"
 START_SECONDS = 20.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
+BUDGET_MB = 1_000_000
+"""Memory budget out of reach: nothing is evicted while something else is measured."""
+STEADY_LOOKS = 4
+"""So many looks, 10 ms apart, must see the same number of blanks: refilling begins 10 ms after one was taken."""
+WHOLE_CPU_MB = 1769
+"""Warm functions get a whole core, as the peers' have; with 128 MB, 0.07 of a core would be what is measured."""
 
 
 class Subject(Protocol):
@@ -120,12 +131,22 @@ class FloorSubject:
 
 
 class EngineSubject:
-    """`python -m engine serve`, functions made by plain AWS requests."""
+    """`python -m engine serve`, functions made by plain AWS requests.
 
-    name = "lambent"
+    Args:
+        isolation: its mode.
+        name: how tables name it.
+        options: more of `serve`.
+        pool: False for an engine that keeps no blank sandboxes (`poolless`).
+    """
 
-    def __init__(self, isolation: str = "process") -> None:
+    def __init__(
+        self, isolation: str = "process", *, name: str = "lambent", options: Sequence[str] = (), pool: bool = True
+    ) -> None:
         self.isolation = isolation
+        self.name = name
+        self._options = options
+        self._module = "engine" if pool else "benchmarks.poolless"
 
     @contextlib.contextmanager
     def serve(self, *options: str) -> Iterator[Server]:
@@ -134,8 +155,8 @@ class EngineSubject:
             data = stack.enter_context(TemporaryDirectory(prefix="lambent-bench-"))
             Path(data).chmod(0o711)  # an engine that is root runs functions as users of their own
             errors = stack.enter_context(TemporaryFile())
-            command = [sys.executable, "-m", "engine", "serve", "--host", "127.0.0.1", "--port", "0"]
-            command += ["--data-dir", data, "--isolation", self.isolation, *options]
+            command = [sys.executable, "-m", self._module, "serve", "--host", "127.0.0.1", "--port", "0"]
+            command += ["--data-dir", data, "--isolation", self.isolation, *self._options, *options]
             engine = Processes(stack).start(command, stdout=subprocess.PIPE, stderr=errors)
             assert engine.stdout
             line = engine.stdout.readline().decode()
@@ -149,8 +170,8 @@ class EngineSubject:
     @contextlib.contextmanager
     def start(self, function: Function, environments: int) -> Iterator[Target]:
         """See `Subject`. The engine makes its environments as the load asks for them."""
-        with self.serve() as server:
-            server.create(function, function.name)
+        with self.serve("--memory-budget", str(BUDGET_MB)) as server:
+            server.create(function, function.name, memory_mb=WHOLE_CPU_MB)
             yield server.target(function.name)
 
 
@@ -174,30 +195,71 @@ class Server:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def create(self, function: Function, name: str, *, memory_mb: int = 128) -> None:
-        """CreateFunction, and waits until it is Active."""
+    def create(
+        self, function: Function, *names: str, memory_mb: int = 128, timeout_s: int = 30, storage_mb: int = 512
+    ) -> None:
+        """CreateFunction under each of the names, and waits until all are Active.
+
+        Raises:
+            LoadError: one was refused, or does not become Active.
+        """
         body = {
-            "FunctionName": name,
             "Runtime": function.runtime,
             "Handler": function.handler,
             "Role": "arn:aws:iam::000000000000:role/benchmark",
             "Code": {"ZipFile": base64.b64encode(function.package()).decode()},
             "MemorySize": memory_mb,
-            "Timeout": 30,
+            "Timeout": timeout_s,
+            "EphemeralStorage": {"Size": storage_mb},
         }
-        self.request("POST", "/2015-03-31/functions", body)
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            answer = self.request("GET", f"/2015-03-31/functions/{name}/configuration")
-            assert isinstance(answer, dict)
-            if answer.get("State") == "Active":
-                return
-            time.sleep(0.01)
-        raise LoadError(f"function {name} is not Active after {START_SECONDS:g} s")
+        with Client(self.port) as client:
+            for name in names:
+                made = client.request("POST", FUNCTIONS, json.dumps({"FunctionName": name, **body}).encode())
+                if made.status != 201:
+                    raise LoadError(f"function {name} is refused with status {made.status}: {made.body[:300]!r}")
+            deadline = time.monotonic() + START_SECONDS
+            for name in names:
+                path = f"{FUNCTIONS}/{name}/configuration"
+                while json.loads(client.request("GET", path).body).get("State") != "Active":
+                    if time.monotonic() > deadline:
+                        raise LoadError(f"function {name} is not Active after {START_SECONDS:g} s")
+                    time.sleep(0.01)
+
+    def info(self) -> dict[str, Any]:
+        """What the admin API tells of the engine."""
+        answer = self.request("GET", "/_lambent/info")
+        assert isinstance(answer, dict)
+        return answer
+
+    def launches(self) -> int:
+        """How many environments the engine has started so far."""
+        return msgspec.convert(self.info()["scheduler"], SchedulerStats).launches
+
+    def wait_for_blanks(self, least: int = 1) -> None:
+        """Returns when the engine has blank sandboxes at hand and makes no more.
+
+        Raises:
+            LoadError: it has none for ten seconds.
+        """
+        deadline = time.monotonic() + 10.0
+        before, same = -1, 0
+        with Client(self.port) as client:
+            while time.monotonic() < deadline:
+                blanks = int(json.loads(client.request("GET", "/_lambent/info").body)["blanks"])
+                same = same + 1 if blanks == before and blanks >= least else 0
+                before = blanks
+                if same == STEADY_LOOKS:
+                    return
+                time.sleep(0.01)
+        raise LoadError(f"the engine has {before} blank sandboxes after ten seconds, not {least}")
+
+    def listing(self) -> list[dict[str, Any]]:
+        """The environments that the engine has now."""
+        answer = self.request("GET", "/_lambent/environments")
+        assert isinstance(answer, dict)
+        found: list[dict[str, Any]] = answer["environments"]
+        return found
 
     def environments(self) -> int:
         """How many environments the engine has now."""
-        answer = self.request("GET", "/_lambent/environments")
-        listed = answer.get("environments", []) if isinstance(answer, dict) else answer
-        assert isinstance(listed, list)
-        return len(listed)
+        return len(self.listing())

@@ -39,8 +39,9 @@ class Figures(Struct):
         engine_cpu_us: CPU time of the subject's own process per invocation.
         failed: requests without a good answer, with kinds in `problems`.
         grown: environments that were made while measuring (should be 0).
-        ratio: throughput against the floor, turn by turn; closed loop only, as in open loop the rate is given.
-        added_p50: median latency over the floor's, in milliseconds, turn by turn.
+        ratio: throughput against the base (mostly the floor), turn by turn; closed loop only, as in open loop the rate
+            is given.
+        added_p50: median latency over the base's, in milliseconds, turn by turn.
     """
 
     throughput: Spread
@@ -105,9 +106,9 @@ def _counted(target: Target, grown: dict[str, int], name: str, action: Callable[
     return result
 
 
-def figures(series: Series, floor: Series | None, grown: int, loop: Loop) -> Figures:
+def figures(series: Series, base: Series | None, grown: int, loop: Loop) -> Figures:
     """The numbers of one subject."""
-    compared = floor is not series
+    compared = base is not series
     return Figures(
         throughput=series.throughput,
         latency=series.latency.summary(),
@@ -116,17 +117,40 @@ def figures(series: Series, floor: Series | None, grown: int, loop: Loop) -> Fig
         failed=series.failed,
         problems=series.problems,
         grown=grown,
-        ratio=ratio(series, floor) if compared and loop == "closed" and floor else None,
-        added_p50=added_p50(series, floor) if compared and floor else None,
+        ratio=ratio(series, base) if compared and loop == "closed" and base else None,
+        added_p50=added_p50(series, base) if compared and base else None,
     )
 
 
-def cell(targets: dict[str, Target], plan: Plan, *, loop: Loop, name: str, clients: int, payload: int) -> Cell:
-    """Measures one cell on subjects that run already. Raises LoadError."""
+def cell(
+    targets: dict[str, Target],
+    plan: Plan,
+    *,
+    loop: Loop,
+    name: str,
+    clients: int,
+    payload: int,
+    rate: float | None = None,
+    base: str = "floor",
+) -> Cell:
+    """Measures one cell on subjects that run already.
+
+    Args:
+        targets: the subjects.
+        plan: how long.
+        loop: closed, or open at `OPEN_SHARE` of what the slowest can do unless `rate` says otherwise.
+        name: of the function.
+        clients: connections.
+        payload: bytes.
+        rate: requests per second in open loop.
+        base: the subject that the others are compared with.
+
+    Raises:
+        LoadError: nothing could be measured.
+    """
     settled = {subject: settle(target, clients, payload, plan) for subject, target in targets.items()}
-    rate = None
-    expected = max(5.0, min(result.throughput for result in settled.values()))
-    if loop == "open":
+    expected = rate or max(5.0, min(result.throughput for result in settled.values()))
+    if loop == "open" and rate is None:
         expected = rate = OPEN_SHARE * expected
     seconds = min(LONGER * plan.seconds, max(plan.seconds, MIN_ANSWERS / expected))
     grown: dict[str, int] = {}
@@ -136,12 +160,19 @@ def cell(targets: dict[str, Target], plan: Plan, *, loop: Loop, name: str, clien
         for subject, target in targets.items()
     }
     series = interleave(runs, plan.turns)
-    floor = series.get("floor")
-    subjects = {subject: figures(each, floor, grown.get(subject, 0), loop) for subject, each in series.items()}
+    compared = series.get(base)
+    subjects = {subject: figures(each, compared, grown.get(subject, 0), loop) for subject, each in series.items()}
     return Cell(loop, name, clients, payload, rate, plan.turns, round(seconds, 3), subjects)
 
 
-def grid(loop: Loop, subjects: Sequence[Subject], plan: Plan, say: Say, show: Callable[[Cell], None]) -> list[Cell]:
+def grid(
+    loop: Loop,
+    subjects: Sequence[Subject],
+    plan: Plan,
+    say: Say,
+    show: Callable[[Cell], None],
+    base: str = "floor",
+) -> list[Cell]:
     """All cells of the plan; each is shown as soon as it is there."""
     cells: list[Cell] = []
     for name, client_counts, payloads in plan.warm:
@@ -154,7 +185,7 @@ def grid(loop: Loop, subjects: Sequence[Subject], plan: Plan, say: Say, show: Ca
             with started(subjects, name, clients, say) as targets:
                 for payload in payloads:
                     try:
-                        one = cell(targets, plan, loop=loop, name=name, clients=clients, payload=payload)
+                        one = cell(targets, plan, loop=loop, name=name, clients=clients, payload=payload, base=base)
                     except LoadError as error:
                         say(f"failed: {loop} loop, {name}, {clients} clients, {payload} bytes: {error}")
                         continue

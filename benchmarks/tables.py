@@ -1,0 +1,116 @@
+"""Tables of what concerns sandboxes: storms, density, limits, targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+
+from benchmarks.cold_start import Quantiles
+from benchmarks.density import DensityRow
+from benchmarks.enforcement import Enforcement
+from benchmarks.storm import StormRow
+from benchmarks.targets import Verdict
+
+
+def _table(title: str, left: Sequence[str], right: Sequence[str], last: Sequence[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in left:
+        table.add_column(name)
+    for name in right:
+        table.add_column(name, justify="right")
+    for name in last:
+        table.add_column(name)
+    return table
+
+
+def _problems(problems: dict[str, int]) -> str:
+    return ", ".join(f"{count} x {kind}" for kind, count in problems.items())
+
+
+def storm_table(rows: Sequence[StormRow]) -> Table:
+    """One line per storm."""
+    right = ("requests", "cold", "seconds", "cold per second", "median ms", "p90", "worst", "failed")
+    table = _table("Storms of cold starts", ("storm", "function", "isolation"), right, ("remarks",))
+    for row in rows:
+        at = row.latency
+        latency = [f"{at.median:.1f}", f"{at.p90:.1f}", f"{at.high:.1f}"] if at else ["-"] * 3
+        figures = [str(row.requests), str(row.cold), f"{row.seconds:.2f}", f"{row.per_second:.0f}", *latency]
+        table.add_row(row.kind, row.function, row.isolation, *figures, str(row.failed), _problems(row.problems))
+    return table
+
+
+def density_table(rows: Sequence[DensityRow]) -> Table:
+    """One column per mode, one line per figure."""
+    titles = [f"{row.isolation}, {row.environments} environments" for row in rows]
+    table = _table("Density: idle environments; growth is per environment", ("",), titles)
+    lines = (
+        ("made in, s", "made_seconds", ".1f"),
+        ("not made", "failed", "d"),
+        ("engine's memory, KB each", "engine_kb", ".1f"),
+        ("spawner's memory, KB each", "spawner_kb", ".1f"),
+        ("environment's processes, KB each (PSS)", "environment_kb", ".0f"),
+        ("environment's processes, number", "processes", ".2f"),
+        ("kernel's memory, KB each (whole machine)", "kernel_kb", ".0f"),
+        ("all memory no longer available, KB each", "total_kb", ".0f"),
+        ("engine's open files, each", "engine_descriptors", ".2f"),
+        ("spawner's open files, each", "spawner_descriptors", ".2f"),
+        ("engine's idle CPU, % of a core", "engine_idle_percent", ".3f"),
+        ("engine's wake-ups per second", "engine_wakeups", ".1f"),
+        ("spawner's idle CPU, % of a core", "spawner_idle_percent", ".3f"),
+        ("spawner's wake-ups per second", "spawner_wakeups", ".1f"),
+        ("environments' idle CPU, % of a core, all together", "others_idle_percent", ".3f"),
+    )
+    for title, name, form in lines:
+        table.add_row(title, *(format(getattr(row, name), form) for row in rows))
+    return table
+
+
+def _ms(value: Quantiles | None) -> list[str]:
+    if value is None:
+        return ["-", "-"]
+    return [f"{value.median:.1f}", f"{value.high:.1f}"]
+
+
+def limit_tables(found: Enforcement) -> Iterator[Table]:
+    """One table per limit."""
+    table = _table(
+        "CPU share, cores", ("isolation",), ("MB", "asked", "granted", "range", "error", "cores idle meanwhile")
+    )
+    for cpu in found.cpu:
+        share = cpu.granted
+        cores = [f"{cpu.asked:.3f}", f"{share.median:.3f}", f"{share.low:.3f}..{share.high:.3f}"]
+        table.add_row(cpu.isolation, str(cpu.memory_mb), *cores, f"{cpu.error:+.1%}", f"{cpu.machine_idle:.2f}")
+    yield table
+    right = ("limit MB", "touched MB", "resident MB", "REPORT MB", "ms")
+    table = _table("Memory, where the function was killed", ("isolation",), right, ("the client got",))
+    for one in found.memory:
+        used = "-" if one.reported_mb is None else str(one.reported_mb)
+        megabytes = [str(size) for size in (one.limit_mb, one.touched_mb, one.resident_mb)]
+        table.add_row(one.isolation, *megabytes, used, f"{one.ms:.0f}", one.outcome)
+    yield table
+    right = ("n", "client, median", "worst", "REPORT, median", "worst")
+    table = _table("Timeout, ms over the limit", ("isolation", "function"), right, ("remarks",))
+    for late in found.timeout:
+        count = str(late.client.n if late.client else 0)
+        table.add_row(late.isolation, late.how, count, *_ms(late.client), *_ms(late.report), _problems(late.problems))
+    yield table
+    table = _table("/tmp, where it was full", ("isolation",), ("limit MB", "written MB"), ("outcome",))
+    for disk in found.disk:
+        table.add_row(disk.isolation, str(disk.limit_mb), f"{disk.written_mb:.1f}", disk.outcome)
+    yield table
+    right = ("CPU ms until frozen", "CPU ms frozen", "watched s")
+    table = _table("Freeze: a thread left behind that spins", ("isolation",), right)
+    for still in found.freeze:
+        figures = [f"{still.before_ms:.1f}", f"{still.frozen_ms:.3f}", f"{still.frozen_seconds:.1f}"]
+        table.add_row(still.isolation, *figures)
+    yield table
+
+
+def target_table(verdicts: Sequence[Verdict]) -> Table:
+    """What is to be reached, and what was."""
+    table = _table("Targets of sandbox mode on this machine", ("what",), ("target", "measured"), ("",))
+    for verdict in verdicts:
+        met = "[green]met[/green]" if verdict.met else "[red]missed[/red]"
+        table.add_row(verdict.what, verdict.target, verdict.value, met)
+    return table
