@@ -136,6 +136,24 @@ def test_a_new_process_is_a_change_and_none_is_none() -> None:
     assert host.changed()
 
 
+@linux_only
+def test_a_fork_is_looked_for_again_as_its_process_may_show_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.sandbox.monitor import linux
+
+    now, last = [100.0], [b"0.1 0.1 0.1 1/99 7\n"]
+    monkeypatch.setattr(linux, "_read", lambda _path: last[0])
+    host = LinuxHost("session", clock=lambda: now[0])
+    assert [host.changed() for _ in range(4)] == [True, True, False, False]
+    now[0] += 0.1
+    assert [host.changed() for _ in range(2)] == [True, False]
+    now[0] += 10.0
+    assert [host.changed() for _ in range(3)] == [True, True, False]
+    last[0] = b"0.1 0.1 0.1 1/99 8\n"
+    assert [host.changed() for _ in range(3)] == [True, True, False]
+    now[0] += 1000.0
+    assert [host.changed() for _ in range(4)] == [True, True, True, False]
+
+
 def test_stop_is_seen_and_undone(host: Host, child: Child) -> None:
     identity = host.identity(child.pid)
     assert identity is not None

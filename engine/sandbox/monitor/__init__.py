@@ -33,17 +33,18 @@ Why a thread and not the event loop: enforcement must not depend on how busy the
 it. Nearly all of the time here is system calls that let go of the interpreter lock. The loop only ever appends to a
 deque and wakes the thread; the thread only ever calls back through ``call_soon_threadsafe``.
 
-Measured on 2 shared virtual cores, Linux 6.18, HZ=250: a look at one process 20 µs (0.6 µs when it has consumed
-nothing: one clock_gettime); /proc/<pid>/status 15 µs, statm 7 µs, smaps_rollup 40 µs (empty) to 260 µs (Python);
+Measured on 2 shared virtual cores, Linux 6.18, HZ=250: whether a process has run 0.6 µs (one
+clock_gettime); /proc/<pid>/status 15 µs, statm 7 µs, smaps_rollup 40 µs (empty) to 260 µs (Python);
 recognising all processes 0.8 µs each; psutil's memory_info 22 µs, cpu_times 31 µs, children(recursive) 27 ms with 390
 processes on the machine. So psutil is what other systems get.
 
-Held to its limits, measured there too: memory of one process that is touched as fast as it can be, at 128, 512 and
-1769 MB, killed 1 to 18 MB over (94 once, on a machine with twice as much to do as it had cores); of eight children that
-are forked and all take memory at once, 2 to 220 MB over. Granted CPU over 4 s: at 128 MB 0.070 to 0.072 cores of 0.072,
-at 512 MB 0.286 to 0.298 of 0.289, at 1769 MB with two threads 1.02 to 1.03 of 1. The thread's own CPU: nothing with
-1,000 frozen sandboxes, 5 ms a second with 1,000 idle ones that are not frozen (10 wake-ups now, measured with 4), 16 ms
-with a spinner besides, 70 ms with one that forks all the time besides (a listing rests 20 times what it cost).
+Held to its limits, measured there too, on a machine with more to do than it has cores. Memory touched as fast as it
+can be by one process, at 128, 512 and 1769 MB: killed 1 to 18 MB over, 94 once. By a daemon, by a child of one that was
+idle, by eight children at once: mostly 1 to 60 MB over, 116 at most; 343 once at a load of several hundred. Granted CPU
+over 4 s: at 128 MB 0.070 to 0.072 cores of 0.072, at 512 MB 0.286 to 0.298 of 0.289, at 1769 MB with two threads 1.02
+to 1.03 of 1. The thread's own CPU: nothing with 1,000 frozen sandboxes (it does not wake up), 1 to 3 ms a second with
+1,000 idle ones that are not frozen (10 wake-ups; 14 ms while others fork), 25 with a spinner besides, 53 with one that
+forks all the time; the event loop was late by 10 ms at most, by 6 ms without a monitor.
 """
 
 from __future__ import annotations

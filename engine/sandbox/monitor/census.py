@@ -79,7 +79,10 @@ class Census:
         if not self._host.changed():
             return None
         listing = self._host.listing()
-        found = {self._identify(pid, identity) for pid, identity in listing.items() - self._seen.items()}
+        seen = self._seen
+        # Not a difference of the two sets of items: its thousands of tuples would set the garbage collector going.
+        new = [pid for pid, identity in listing.items() if seen.get(pid) != identity]
+        found = {self._identify(pid, listing[pid]) for pid in new}
         self._seen = listing
         return {watch for watch in found if watch is not None}
 

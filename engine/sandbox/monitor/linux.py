@@ -9,23 +9,28 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 
 from .host import Usage
 
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 _MARKER_LIMIT = b"Max realtime timeout"
 _GONE = b"ZX"
+#: After so many seconds without a further fork, look once more for what the last one has made.
+_AGAIN = (0.0, 0.05, 0.5, 2.0)
 
 
 class LinuxHost:
     """See `engine.sandbox.monitor.host.Host`."""
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, clock: Callable[[], float] = time.monotonic) -> None:
         if mode not in {"user", "marker", "session"}:
             raise ValueError(f"a sandbox cannot be known by {mode!r}")
         self._mode = mode
         self._us = os.getuid()
         self._last_pid = b""
+        self._again: list[float] = []
+        self._clock = clock
 
     def cpu(self, pid: int) -> float | None:
         """The process's own clock: CPUCLOCK_SCHED of the thread group (MAKE_PROCESS_CPUCLOCK, linux/posix-timers.h)."""
@@ -66,15 +71,24 @@ class LinuxHost:
         return (_field(text, b"\nPss_Anon:") + _field(text, b"\nPss_Shmem:") + _field(text, b"\nSwapPss:")) * 1024
 
     def changed(self) -> bool:
-        """The last field of /proc/loadavg is the pid that was given out last (threads too)."""
+        """The last field of /proc/loadavg is the pid that was given out last (threads too).
+
+        fork gives out the pid a moment before it shows the process, and may lose its processor in between. So a change
+        is one the next time too, and some while later.
+        """
+        now = self._clock()
         try:
             last = _read("/proc/loadavg").rsplit(None, 1)[-1]
         except (OSError, IndexError):
             return True
-        if last == self._last_pid:
-            return False
-        self._last_pid = last
-        return True
+        if last != self._last_pid:
+            self._last_pid = last
+            self._again = [now + pause for pause in reversed(_AGAIN)]
+            return True
+        if self._again and now >= self._again[-1]:
+            self._again.pop()
+            return True
+        return False
 
     def listing(self) -> dict[int, int]:
         """The inode of each /proc/<pid>: numbers are never given out again, and a new process gets a new one."""

@@ -61,6 +61,7 @@ class Monitor:
         self._queue: list[tuple[float, int, Watch]] = []
         self._serial = count()
         self._list_at = 0.0
+        self._list_rest = 0.0
         self._running_until = 0.0
         self._ending = False
         self._ready = threading.Event()
@@ -215,7 +216,7 @@ class Monitor:
 
     def _runs(self, now: float) -> None:
         self._running_until = now + _RUNNING
-        self._list_at = min(self._list_at, now + LISTING_BUSY)
+        self._list_at = max(self._list_rest, min(self._list_at, now + LISTING_BUSY))
 
     def _rest(self, watch: Watch) -> None:
         """Frozen, dead or closed: nothing to see."""
@@ -252,7 +253,8 @@ class Monitor:
                 if watch.ran:
                     self._census.read_children(watch)
         pause = LISTING_BUSY if now < self._running_until else LISTING_IDLE
-        self._list_at = now + max(pause, REST * (time.thread_time() - then))
+        self._list_rest = now + REST * (time.thread_time() - then)
+        self._list_at = max(self._list_rest, now + pause)
 
     def _look(self, watch: Watch) -> None:
         then = time.thread_time()
