@@ -37,7 +37,7 @@ HANGS = ("asleep", "spinning", "family")
 TIMEOUT_S = 1
 SETTLED_S = 0.5
 """After an answer; by then an idle environment is frozen (after 50 ms)."""
-_TOUCHED = re.compile(r"touched (\d+) resident (\d+)")
+_TOUCHED = re.compile(r"touched (\d+) own (\d+)")
 _WRITTEN = re.compile(r"written (\d+)")
 
 
@@ -46,6 +46,7 @@ class CpuRow(Struct):
 
     Attributes:
         granted: median and range of the samples.
+        whole_machine: all that the machine has was asked for; whatever else runs takes from it.
         machine_idle: cores that idled meanwhile, in the sample with the fewest; near 0, others may have had the rest.
     """
 
@@ -54,6 +55,7 @@ class CpuRow(Struct):
     asked: float
     granted: Spread
     machine_idle: float
+    whole_machine: bool = False
 
     @property
     def error(self) -> float:
@@ -62,12 +64,12 @@ class CpuRow(Struct):
 
 
 class MemoryRow(Struct):
-    """Megabytes. `outcome` is what the client got; `resident_mb` is the function's last word."""
+    """Megabytes. `outcome` is what the client got; `touched_mb` and `own_mb` are the function's last words."""
 
     isolation: str
     limit_mb: int
     touched_mb: int
-    resident_mb: int
+    own_mb: int
     reported_mb: int | None
     outcome: str
     ms: float
@@ -122,7 +124,7 @@ def asked_share(memory_mb: int, cores: int) -> float:
 
 
 def last_words(log: str) -> tuple[int, int]:
-    """(touched, resident) MB that a function could still say."""
+    """(touched, own) MB that a function could still say."""
     found = _TOUCHED.findall(log)
     return (int(found[-1][0]), int(found[-1][1])) if found else (0, 0)
 
@@ -176,17 +178,17 @@ class _Probes:
             found = json.loads(answer.body)
             granted.append(found["cpu_s"] / found["wall_s"])
             idle.append((after - before) / (answer.ns / 1e9))
-        return CpuRow(self.mode, memory_mb, share, Spread.of(granted), min(idle))
+        return CpuRow(self.mode, memory_mb, share, Spread.of(granted), min(idle), share >= cores)
 
     def memory(self, limit_mb: int) -> MemoryRow:
         """One size."""
         name = f"memory-{limit_mb}"
         self.make(name, memory_mb=limit_mb, timeout_s=60)
         answer = self.ask(name, do="touch", most_mb=2 * limit_mb)
-        touched, resident = last_words(answer.log)
+        touched, own = last_words(answer.log)
         report = answer.report
         used = report.max_memory_mb if report else None
-        return MemoryRow(self.mode, limit_mb, touched, resident, used, outcome(answer), answer.ns / 1e6)
+        return MemoryRow(self.mode, limit_mb, touched, own, used, outcome(answer), answer.ns / 1e6)
 
     def timeout(self, how: str) -> TimeoutRow:
         """Some samples, each in a warm environment."""

@@ -44,13 +44,17 @@ def _burn(until: float) -> None:
 
 
 def touch(event: dict[str, Any]) -> dict[str, int]:
-    """Use one MB after the other and say so on standard error, until killed or at `most_mb`."""
+    """Use one MB after the other and say so on standard error, until killed or at `most_mb`.
+
+    `own` is resident memory without pages of files, which others may have been charged with (proc(5), statm).
+    """
     held: list[bytearray] = []
     for count in range(1, event["most_mb"] + 1):
         held.append(bytearray(b"x") * MB)
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - nothing more than needed is imported here
-            resident = int(file.read().split()[1]) * _PAGE // MB
-        os.write(2, f"touched {count} resident {resident}\n".encode())
+            resident, shared = file.read().split()[1:3]
+        own = (int(resident) - int(shared)) * _PAGE // MB
+        os.write(2, f"touched {count} own {own}\n".encode())
     return {"touched_mb": len(held)}
 
 

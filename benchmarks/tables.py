@@ -8,7 +8,7 @@ from rich.table import Table
 
 from benchmarks.cold_start import Quantiles
 from benchmarks.density import DensityRow
-from benchmarks.enforcement import Enforcement
+from benchmarks.enforcement import CpuRow, Enforcement, MemoryRow, TimeoutRow
 from benchmarks.storm import StormRow
 from benchmarks.targets import Verdict
 
@@ -74,27 +74,9 @@ def _ms(value: Quantiles | None) -> list[str]:
 
 def limit_tables(found: Enforcement) -> Iterator[Table]:
     """One table per limit."""
-    table = _table(
-        "CPU share, cores", ("isolation",), ("MB", "asked", "granted", "range", "error", "cores idle meanwhile")
-    )
-    for cpu in found.cpu:
-        share = cpu.granted
-        cores = [f"{cpu.asked:.3f}", f"{share.median:.3f}", f"{share.low:.3f}..{share.high:.3f}"]
-        table.add_row(cpu.isolation, str(cpu.memory_mb), *cores, f"{cpu.error:+.1%}", f"{cpu.machine_idle:.2f}")
-    yield table
-    right = ("limit MB", "touched MB", "resident MB", "REPORT MB", "ms")
-    table = _table("Memory, where the function was killed", ("isolation",), right, ("the client got",))
-    for one in found.memory:
-        used = "-" if one.reported_mb is None else str(one.reported_mb)
-        megabytes = [str(size) for size in (one.limit_mb, one.touched_mb, one.resident_mb)]
-        table.add_row(one.isolation, *megabytes, used, f"{one.ms:.0f}", one.outcome)
-    yield table
-    right = ("n", "client, median", "worst", "REPORT, median", "worst")
-    table = _table("Timeout, ms over the limit", ("isolation", "function"), right, ("remarks",))
-    for late in found.timeout:
-        count = str(late.client.n if late.client else 0)
-        table.add_row(late.isolation, late.how, count, *_ms(late.client), *_ms(late.report), _problems(late.problems))
-    yield table
+    yield _cpu_table(found.cpu)
+    yield _memory_table(found.memory)
+    yield _timeout_table(found.timeout)
     table = _table("/tmp, where it was full", ("isolation",), ("limit MB", "written MB"), ("outcome",))
     for disk in found.disk:
         table.add_row(disk.isolation, str(disk.limit_mb), f"{disk.written_mb:.1f}", disk.outcome)
@@ -102,9 +84,39 @@ def limit_tables(found: Enforcement) -> Iterator[Table]:
     right = ("CPU ms until frozen", "CPU ms frozen", "watched s")
     table = _table("Freeze: a thread left behind that spins", ("isolation",), right)
     for still in found.freeze:
-        figures = [f"{still.before_ms:.1f}", f"{still.frozen_ms:.3f}", f"{still.frozen_seconds:.1f}"]
+        figures = (f"{still.before_ms:.1f}", f"{still.frozen_ms:.3f}", f"{still.frozen_seconds:.1f}")
         table.add_row(still.isolation, *figures)
     yield table
+
+
+def _cpu_table(rows: Sequence[CpuRow]) -> Table:
+    right = ("MB", "asked", "granted", "range", "error", "cores idle meanwhile")
+    table = _table("CPU share, cores", ("isolation",), right, ("",))
+    for row in rows:
+        share = row.granted
+        figures = (f"{row.asked:.3f}", f"{share.median:.3f}", f"{share.low:.3f}..{share.high:.3f}", f"{row.error:+.1%}")
+        rest = "the whole machine; no target" if row.whole_machine else ""
+        table.add_row(row.isolation, str(row.memory_mb), *figures, f"{row.machine_idle:.2f}", rest)
+    return table
+
+
+def _memory_table(rows: Sequence[MemoryRow]) -> Table:
+    right = ("limit MB", "touched MB", "own MB", "REPORT MB", "ms")
+    table = _table("Memory, where the function was killed", ("isolation",), right, ("the client got",))
+    for row in rows:
+        used = "-" if row.reported_mb is None else str(row.reported_mb)
+        figures = (str(row.limit_mb), str(row.touched_mb), str(row.own_mb), used, f"{row.ms:.0f}")
+        table.add_row(row.isolation, *figures, row.outcome)
+    return table
+
+
+def _timeout_table(rows: Sequence[TimeoutRow]) -> Table:
+    right = ("n", "client, median", "worst", "REPORT, median", "worst")
+    table = _table("Timeout, ms over the limit", ("isolation", "function"), right, ("remarks",))
+    for row in rows:
+        figures = (str(row.client.n if row.client else 0), *_ms(row.client), *_ms(row.report))
+        table.add_row(row.isolation, row.how, *figures, _problems(row.problems))
+    return table
 
 
 def target_table(verdicts: Sequence[Verdict]) -> Table:

@@ -53,7 +53,7 @@ def _limits(document: Document) -> Iterator[Verdict]:
     found = document.enforcement
     if found is None:
         return
-    shares = [row for row in found.cpu if row.isolation == MODE]
+    shares = [row for row in found.cpu if row.isolation == MODE and not row.whole_machine]
     if shares:
         worst = max(shares, key=lambda row: abs(row.error))
         value = f"{worst.error:+.1%} with {worst.memory_mb} MB"
