@@ -13,6 +13,7 @@ in the zygote's own view of files (`engine.sandbox.namespaces.view.zygote`) unde
                 place in turn: so ``__main__``, the stack and the flags are those of an interpreter that was executed
 ``program``     the loop: imports ahead, forks into sandboxes
 ``enter``       what the fork does to be inside: namespaces, control groups, descriptors, privileges, system calls
+``rehearse``    a cold start with nobody there: a fork has its own copy then of the memory that a real one writes to
 ``become``      one order: user, limits, environment, and everything that the interpreter derived from those it had
 ``orders``      receiving orders
 ``calls``       the system calls that Python does not offer, through ctypes

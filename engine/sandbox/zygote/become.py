@@ -7,10 +7,34 @@ import resource
 import signal
 import sys
 import time
-from _socket import socket
+from _socket import socket, socketpair
 
 from ..spawner import wire  # noqa: TID252 - not within `engine` where it runs
 from . import calls, orders
+
+
+def rehearse() -> None:
+    """Touch what `become` will need; without effect."""
+    ours, theirs = socketpair()
+    strings = [b"0", b"", b"/", b"1", b"/bin/true", *(name + b"=" + value for name, value in os.environb.items())]
+    payload = wire.join(*strings)
+    ours.send(wire.ORDER.pack(len(payload), wire.SPAWN) + payload)
+    order = orders.receive(theirs)
+    assert order is not None
+    _parse(order)
+    ours.close()
+    theirs.close()
+    limit = resource.getrlimit(resource.RLIMIT_CORE)
+    _set_limits(f"{resource.RLIMIT_CORE}={limit[0]}:{limit[1]}")
+    calls.memory_map()
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    calls.dumpable()
+    os.chdir("/")
+    _set_environment([*(name + b"=" + value for name, value in os.environb.items()), b"TZ=:UTC"], {})
+    del os.environb[b"TZ"]
+    _shadowed(frozenset({"os"}))
 
 
 def become(sock: socket, ahead: frozenset[str], added: dict[bytes, bytes]) -> None:
@@ -29,8 +53,7 @@ def become(sock: socket, ahead: frozenset[str], added: dict[bytes, bytes]) -> No
         order = orders.receive(sock)
         if order is None:
             os._exit(0)
-        user, limits, cwd, count, *strings = order.payload.split(b"\0")
-        arguments, environment = strings[: int(count)], strings[int(count) :]
+        user, limits, cwd, arguments, environment = _parse(order)
         _set_limits(limits.decode())
         calls.show_as(shown, arguments, environment)
         _become_user(int(user))
@@ -47,6 +70,12 @@ def become(sock: socket, ahead: frozenset[str], added: dict[bytes, bytes]) -> No
     sock.close()
     if hasattr(sys, "orig_argv"):
         sys.orig_argv[:] = [os.fsdecode(argument) for argument in arguments]
+
+
+def _parse(order: orders.Order) -> tuple[bytes, bytes, bytes, list[bytes], list[bytes]]:
+    """User, limits, working directory, arguments, environment."""
+    user, limits, cwd, count, *strings = order.payload.split(b"\0")
+    return user, limits, cwd, strings[: int(count)], strings[int(count) :]
 
 
 def _set_limits(text: str) -> None:

@@ -9,13 +9,15 @@ import sys
 from _socket import socket
 
 from ..spawner import wire  # noqa: TID252 - not within `engine` where it runs
-from . import become, enter, orders
+from . import become, enter, orders, rehearse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .orders import Order
 
 _CONTROL = 3
+#: Until the interpreter has made up its mind about bytecode.
+_REHEARSALS = 16
 #: What nearly every function imports, most of it indirectly; awslambdaric has most of it loaded too. Not ssl: it would
 #: be initialised before the function's environment is known.
 AHEAD = (
@@ -34,6 +36,9 @@ def main() -> None:
     if first is None:
         os._exit(0)
     ahead, filter_program = _get_ready(first)
+    runtime = sys.modules["bootstrap"]
+    for _ in range(_REHEARSALS):
+        rehearse.rehearse(runtime)
     for name in first.payload.split(b"\0")[1:]:
         given.pop(name, None)
     gc.collect()
@@ -48,6 +53,8 @@ def main() -> None:
         else:
             sock = enter.fork(order, filter_program, control)
             if sock is not None:
+                rehearse.rehearse(runtime)
+                become.rehearse()
                 become.become(sock, ahead, given)
                 _forget()
                 return
