@@ -186,8 +186,8 @@ class Cgroup:
     def kill(self, seconds: float = 10.0) -> list[int]:
         """SIGKILL to every process, frozen or not, until none is left. Blocking: use a thread.
 
-        The cgroup can be used again afterwards, but where it `kills_at_once`, not by CLONE_INTO_CGROUP: Linux 6.18 kills
-        each process that is born into a cgroup which was once killed (seen with 6.18.44).
+        The cgroup can be used again afterwards, but where it `kills_at_once`, not by CLONE_INTO_CGROUP: Linux 6.18
+        kills each process that is born into a cgroup which was once killed (seen with 6.18.44).
 
         Returns:
             The processes that have not died after `seconds`; 0 stands for one outside of our pid namespace.

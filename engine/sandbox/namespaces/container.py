@@ -43,7 +43,10 @@ class NamespaceSandbox:
         user: the id that its processes run as; None: as the engine's user, mapped into a user namespace.
     """
 
-    def __init__(self, provider: NamespaceProvider, number: int, user: int | None, cgroup: Cgroup) -> None:
+    def __init__(
+        self, provider: NamespaceProvider, number: int, user: int | None, cgroup: Cgroup, limits: SandboxLimits
+    ) -> None:
+        """Describe one whose control group has these limits."""
         self.id = f"blank-{number}"
         self.number = number
         self.user = user
@@ -53,7 +56,7 @@ class NamespaceSandbox:
         self.tmp_dir = ""
         """The function's /tmp as the engine sees it, while the sandbox lives."""
         self._provider = provider
-        self._limits = SandboxLimits(memory_mb=128)
+        self._limits = self._set = limits
         self._first: FirstProcess | None = None
         self._disk: Disk | None = None
         self._stem: tuple[int, Blank] | None = None
@@ -280,9 +283,11 @@ class NamespaceSandbox:
         """The blank becomes the function's: its limits and its files, at the same time."""
         limits = self._limits
         plan = view.assign(spec.folders)
-        setting = asyncio.ensure_future(
-            asyncio.to_thread(self.cgroup.set_limits, limits.memory_mb * MIB, limits.processes)
-        )
+        setting: asyncio.Future[None] | None = None
+        if (limits.memory_mb, limits.processes) != (self._set.memory_mb, self._set.processes):
+            setting = asyncio.ensure_future(
+                asyncio.to_thread(self.cgroup.set_limits, limits.memory_mb * MIB, limits.processes)
+            )
         try:
             if self._disk is None:
                 owner = view.MAPPED_USER if self.user is None else self.user
@@ -291,7 +296,9 @@ class NamespaceSandbox:
                 await self._attach_disk(first, limits.ephemeral_storage_mb)
             await first.order(wire.ARRANGE, ["0", *plan])
         finally:
-            await setting
+            if setting is not None:
+                await setting
+                self._set = limits
         self._assigned = True
         self._watch_memory()
 

@@ -26,7 +26,7 @@ from engine.sandbox.seccomp import UnsupportedMachine, filter_program
 from engine.sandbox.spawner_client import SpawnerClient, SpawnerGoneError
 
 from . import view
-from .container import NamespaceSandbox
+from .container import MIB, NamespaceSandbox
 from .first_process import FirstProcess
 from .pool import PoolSize
 from .zygotes import Zygotes
@@ -83,6 +83,8 @@ class NamespaceProvider:
         self._directory: RunDirectory | None = None
         self._spawner: SpawnerClient | None = None
         self._restart = asyncio.Lock()
+        self._expected = SandboxLimits(memory_mb=128)
+        """The limits that blanks are made with: those of the last cold start, as the next one's are often the same."""
         self._count = 0
         self._open: dict[int, NamespaceSandbox] = {}
         self._blanks: deque[NamespaceSandbox] = deque()
@@ -241,6 +243,7 @@ class NamespaceProvider:
                 raise SandboxError(f"there is a sandbox {sandbox_id} already")
             self.sandboxes[sandbox_id] = sandbox
         sandbox.assign(sandbox_id, limits)
+        self._expected = limits
         self._refill_later()
         return sandbox
 
@@ -251,11 +254,13 @@ class NamespaceProvider:
         self._count += 1
         number = self._count
         try:
-            cgroup = await asyncio.to_thread(self.cgroups.create, str(number), CgroupLimits(pids=64))
+            expected = self._expected
+            limits = CgroupLimits(memory_bytes=expected.memory_mb * MIB, pids=expected.processes)
+            cgroup = await asyncio.to_thread(self.cgroups.create, str(number), limits)
         except SandboxError:
             self._give_back(user)
             raise
-        sandbox = NamespaceSandbox(self, number, user, cgroup)
+        sandbox = NamespaceSandbox(self, number, user, cgroup, expected)
         self._open[number] = sandbox
         try:
             await spawner.open_sandbox(*self._registration(sandbox))

@@ -55,6 +55,12 @@ def key_of(spec: ProcessSpec) -> Key | None:
     """
     argv = tuple(spec.argv)
     folder = argv[-1]
+    if (
+        not argv[1:2]
+        or not argv[1].startswith("-")
+        or argv[0].startswith((f"{view.TASK}/", f"{view.OPT}/", f"{view.TMP}/"))
+    ):
+        return None  # a program in between, or of the function's
     if argv[-3:-2] != ("-c",) or "import bootstrap" not in argv[-2] or not folder.startswith(f"{view.RUNTIME}/"):
         return None
     env: list[tuple[str, str]] = []
