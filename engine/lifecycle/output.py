@@ -3,6 +3,10 @@
 The pipe carries stdout and stderr together, so lines come in the order in which the program wrote them. A line longer
 than 256 KiB (CloudWatch's limit for one event) is cut there and goes on in the next record. Nothing is dropped here:
 when the engine is slow the pipe fills and the program waits in `write`, as it would on a terminal.
+
+And the engine is slow on purpose with a program that prints very many lines: each costs the event loop 0.6 us, so that
+one pipe full of bare newlines (64 KiB) is 40 ms in which no other function is served. Reads are small, and after one
+that brought many lines the pipe is left alone for several times as long as they took.
 """
 
 from __future__ import annotations
@@ -13,13 +17,21 @@ from collections.abc import Callable
 from contextlib import suppress
 
 MAX_LINE = 262_144
-_CHUNK = 65_536
+_CHUNK = 16_384
+#: More lines than this in one read are answered with a rest; text has some hundred.
+_MANY_LINES = 1_024
+#: Seconds of rest for each line of such a read, five times what it costs.
+_REST = 3e-6
+#: A pipe holds 64 KiB by default, at most 1 MiB.
+_PIPE = 1 << 20
+#: Lines that are taken at the end of an invocation, at most: some 10 ms.
+_MOST_LINES = 16_384
 
 
 class OutputReader:
     """Reads one process tree's output until every writer is gone or `close` is called."""
 
-    __slots__ = ("_fd", "_line", "_loop", "_rest")
+    __slots__ = ("_fd", "_line", "_loop", "_rest", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, line: Callable[[str], None]) -> None:
         """Take ownership of `fd` (non-blocking) and call `line` with each line, without its newline."""
@@ -27,27 +39,26 @@ class OutputReader:
         self._fd = fd
         self._line = line
         self._rest = b""
+        self._timer: asyncio.TimerHandle | None = None
         loop.add_reader(fd, self._readable)
 
     def drain(self) -> None:
-        """Read what is there now: everything written before this call has been passed on afterwards."""
+        """Read what is there now: everything written before this call has been passed on afterwards.
+
+        Bounded by what a pipe holds and by `_MOST_LINES`: a program that writes for ever does not hold the loop.
+        """
         fd = self._fd
-        if fd < 0:
-            return
-        try:
-            data = os.read(fd, _CHUNK)
-        except BlockingIOError:
-            return
-        # Bounded: a pipe holds 64 KiB by default, at most 1 MiB; a program that writes for ever does not hold the loop.
-        for _ in range(16):
-            self._take(data)
-            if not data or len(data) < _CHUNK:
+        lines = 0
+        for _ in range(_PIPE // _CHUNK):
+            if fd < 0 or lines > _MOST_LINES:
                 return
             try:
                 data = os.read(fd, _CHUNK)
             except BlockingIOError:
                 return
-        self._take(data)
+            lines += self._take(data)
+            if len(data) < _CHUNK:
+                return
 
     def close(self) -> None:
         """Pass on what is left, then let the pipe go."""
@@ -61,12 +72,20 @@ class OutputReader:
             data = os.read(self._fd, _CHUNK)
         except BlockingIOError:
             return
-        self._take(data)
+        many = self._take(data)
+        if many > _MANY_LINES:
+            self._loop.remove_reader(self._fd)
+            self._timer = self._loop.call_later(many * _REST, self._go_on)
 
-    def _take(self, data: bytes) -> None:
+    def _go_on(self) -> None:
+        self._timer = None
+        self._loop.add_reader(self._fd, self._readable)
+
+    def _take(self, data: bytes) -> int:
+        """Pass on the lines in `data`; how many they were."""
         if not data:
             self._end()
-            return
+            return 0
         line = self._line
         *lines, rest = (self._rest + data).split(b"\n")
         for one in lines:
@@ -79,11 +98,15 @@ class OutputReader:
             line(rest[:MAX_LINE].decode("utf-8", "replace"))
             rest = rest[MAX_LINE:]
         self._rest = rest
+        return len(lines)
 
     def _end(self) -> None:
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._loop.remove_reader(fd)
         with suppress(OSError):
             os.close(fd)

@@ -25,6 +25,8 @@ PLATFORM: Final = 3
 MAX_RECORDS = 2_000
 MAX_BYTES = 1_048_576
 TAIL_BYTES = 4_096
+#: Lines after which what cannot be in an invocation's tail any more is let go.
+_TRIM_EVERY = 512
 
 
 class LogRecord(Struct, frozen=True, kw_only=True):
@@ -72,7 +74,10 @@ class FunctionLog:
         """The function printed a line."""
         self._append((LINE, time.monotonic(), stream, invocation, text))
         if invocation is not None and invocation.log is not None:
-            invocation.log.append(text)
+            log = invocation.log
+            log.append(text if len(text) <= TAIL_BYTES else text[-TAIL_BYTES:])
+            if not len(log) % _TRIM_EVERY:
+                _keep_tail(log)
 
     def platform(self, stream: str, text: str) -> None:
         """A platform line outside an invocation, such as INIT_START."""
@@ -117,6 +122,16 @@ def _render(raw: _Raw) -> Iterator[LogRecord]:
         messages = [report.end_line(invocation), report.report_line(invocation)]
     for message in messages:
         yield LogRecord(time_ms=time_ms, stream=stream, request_id=request_id, message=message)
+
+
+def _keep_tail(log: list[str]) -> None:
+    """Keep the last lines of `log` that make up `TAIL_BYTES`; a line counts its newline, and each character a byte."""
+    size = 0
+    for index in range(len(log) - 1, -1, -1):
+        size += len(log[index]) + 1
+        if size >= TAIL_BYTES:
+            del log[:index]
+            return
 
 
 def tail(invocation: Invocation) -> bytes:
