@@ -1,4 +1,4 @@
-"""Whether a test left anything behind: descriptors, processes, listening sockets, files.
+"""Whether a test left anything behind: descriptors, processes, listening sockets, files, what engines made of the host.
 
 As a fixture, set up before whatever makes environments and checked after all of it is gone::
 
@@ -12,9 +12,11 @@ or around a stretch of code: ``with leak_check(folder): ...`` (not on an event l
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ import uvloop
 
 from engine.sandbox import users
 from engine.sandbox.cgroups.driver import PREFIX
+from engine.sandbox.namespaces.first_process import FirstProcess
 from engine.sandbox.namespaces.provider import cgroup_name
 from engine.sandbox.rundir import RunDirectory
 from engine.sandbox.spawner import tree
@@ -75,13 +78,14 @@ def leak_check(*folders: Path) -> Iterator[None]:
     """Fail when something made inside is still there after it, given a moment; `folders` must hold nothing new."""
     uvloop.new_event_loop().close()  # libuv makes a pipe for signals once per process, with the first loop
     before = Traces.now(*folders)
-    with _told_of_directories() as directories:
+    with _told_of_directories() as directories, _told_of_namespaces() as namespaces:
         yield
     deadline = time.monotonic() + PATIENCE
     while left := [
         *Traces.now(*folders).beyond(before),
         *abandoned_user_processes(),
         *(line for directory in directories for line in host_objects_of(directory)),
+        *held_namespaces(namespaces),
     ]:
         if time.monotonic() > deadline:
             pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
@@ -103,10 +107,58 @@ def _told_of_directories() -> Iterator[set[Path]]:
         yield directories
 
 
+@contextlib.contextmanager
+def _told_of_namespaces() -> Iterator[set[int]]:
+    """The mount namespaces of the sandboxes that engines of this process make meanwhile."""
+    made: set[int] = set()
+    begun = FirstProcess.begun
+
+    async def noted(first: FirstProcess) -> None:
+        await begun(first)
+        found = await asyncio.to_thread(_mount_namespace, f"/proc/{first.pid}/ns/mnt")
+        if found is not None:
+            made.add(found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FirstProcess, "begun", noted)
+        yield made
+
+
+#: _IOR(0xb7, 5, __u64), linux/nsfs.h: a number that no other mount namespace ever has, unlike its inode. Linux 6.9.
+_NS_GET_MNTNS_ID = 0x8008B705
+
+
+def _mount_namespace(path: str) -> int | None:
+    """Which mount namespace this link of /proc leads to; None when it leads nowhere, or the kernel will not say."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return int(struct.unpack("=Q", fcntl.ioctl(descriptor, _NS_GET_MNTNS_ID, bytes(8)))[0])
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def held_namespaces(made: set[int]) -> list[str]:
+    """Processes of this host, whosever children, that live in one of these mount namespaces.
+
+    A sandbox's other namespaces have no life of their own: its processes hold all of them together, and besides only
+    descriptors and mounts could, which are looked for by themselves.
+    """
+    if not made:
+        return []
+    found = ((pid, _mount_namespace(f"/proc/{pid}/ns/mnt")) for pid in os.listdir("/proc") if pid.isdigit())  # noqa: PTH208
+    return [f"process {pid} in the namespaces of a sandbox" for pid, namespace in found if namespace in made]
+
+
 def host_objects_of(runtime_dir: Path) -> list[str]:
     """Control groups, loop devices and mounts of the engine with this runtime directory."""
     name = f"{PREFIX}{cgroup_name(runtime_dir)}"
-    lines = [f"control group {path}" for path in Path("/sys/fs/cgroup").rglob(name)]
+    # Not rglob: other engines' groups come and go meanwhile.
+    lines = [f"control group {at}/{name}" for at, folders, _ in os.walk("/sys/fs/cgroup") if name in folders]
     for path in Path("/sys/block").glob("loop*/loop/backing_file"):
         with contextlib.suppress(OSError):
             backing = path.read_text().strip()
