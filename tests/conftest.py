@@ -16,6 +16,28 @@ from blockbuster import BlockBuster, blockbuster_ctx
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: Which modes of a test that has several are run on which loop. Every mode and every loop is, but not every mode on every
+#: loop: neither knows of the other, and each of these tests costs processes.
+_ON_UVLOOP = {"private-user", "sandbox", "host"}
+_ON_ASYNCIO = {"shared-user", "process", "own"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the pairs of mode and loop that prove nothing more."""
+    left_out = [item for item in items if not _worth_it(getattr(item, "callspec", None))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _worth_it(callspec: Any) -> bool:
+    if callspec is None or "anyio_backend" not in callspec.params:
+        return True
+    on_uvloop = callspec.params["anyio_backend"][1]["loop_factory"] is uvloop.new_event_loop
+    modes = {value for value in callspec.params.values() if isinstance(value, str)} & (_ON_UVLOOP | _ON_ASYNCIO)
+    return not modes or bool(modes & (_ON_UVLOOP if on_uvloop else _ON_ASYNCIO))
+
+
 @pytest.fixture(
     params=[
         pytest.param(("asyncio", {"loop_factory": uvloop.new_event_loop}), id="uvloop"),

@@ -65,17 +65,16 @@ INSIDE = (
         "sandbox mode",
         ("tests/integration/test_sandbox_namespaces.py",),
         "service",
-        at_least=8,
-        select="asyncio",
-        emulated="asyncio-own and (memory or frozen or killed or tmp or user)",
+        at_least=15,
+        select="",
     ),
     Inside(
         "sandbox mode",
         ("tests/integration/test_sandbox_namespaces.py",),
         "delegated",
-        at_least=6,
-        select="asyncio",
-        emulated="asyncio-own and (memory or frozen or killed or user)",
+        at_least=3,
+        select="",
+        emulated="asyncio-own and (memory_is or user_is or frozen_sandbox_can)",
     ),
 )
 
