@@ -6,13 +6,42 @@ import pytest
 import uvloop
 
 from engine import Engine
+from engine.sandbox.namespaces import NamespaceSandbox
 from tests.conformance.runtime_contract import CONTRACT
 from tests.support.clients import OUR_NODE, OUR_PYTHON
+from tests.support.preloading import need_sandboxes, never_preloaded, warm_up
 
 
 @pytest.fixture
 def anyio_backend():
     return ("asyncio", {"loop_factory": uvloop.new_event_loop})  # the runtimes are under test, not the loops
+
+
+@pytest.fixture
+def sandboxes():
+    need_sandboxes()
+
+
+@pytest.mark.parametrize("how", ["exec", "preloaded"])
+@pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)
+async def test_our_python_in_a_sandbox(sandboxes, how, clause, tmp_path, monkeypatch):
+    """Executed, and as a fork of a preloaded interpreter."""
+    starts = []
+    spawn = NamespaceSandbox.spawn
+
+    async def spawned(self, spec, on_exit):
+        process = await spawn(self, spec, on_exit)
+        starts.append("preloaded" if process.preloaded else "exec")
+        return process
+
+    if how == "exec":
+        never_preloaded(monkeypatch)
+    async with Engine(isolation="sandbox") as engine:
+        if how == "preloaded":
+            await warm_up(engine, tmp_path)
+        monkeypatch.setattr(NamespaceSandbox, "spawn", spawned)
+        await clause(engine, OUR_PYTHON, tmp_path)
+    assert set(starts) == {how}
 
 
 @pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)

@@ -1,4 +1,7 @@
-"""Our Python runtime by the wire alone, against a scripted Runtime API: AWS's behaviour where it shows in bytes."""
+"""Our Python runtime by the wire alone, against a scripted Runtime API: AWS's behaviour where it shows in bytes.
+
+However it is started: as an ordinary process, executed in a sandbox, or as a fork of a preloaded interpreter.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ import pytest
 
 import bootstraps
 from bootstraps._interpreters import _candidates
+from tests.support.preloading import need_sandboxes, never_preloaded
+from tests.support.sandboxed_runtime_api import SandboxedRuntimeApi, SandboxHost
 from tests.support.scripted_runtime_api import ScriptedRuntimeApi
 
 COMMAND = bootstraps.command(f"python3.{sys.version_info[1]}")
@@ -22,8 +27,37 @@ ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 LARGE = 1_000_000
 
 
+@pytest.fixture(scope="module")
+def sandbox_host():
+    """Where runtimes run in sandboxes."""
+    need_sandboxes()
+    host = SandboxHost()
+    yield host
+    host.stop()
+
+
+@pytest.fixture(params=["process", "sandbox", "preloaded"])
+def make_api(request, monkeypatch):
+    """Makes Runtime APIs whose runtimes are executed, executed in a sandbox, or forks of a preloaded interpreter."""
+    if request.param == "process":
+        return ScriptedRuntimeApi
+    host = request.getfixturevalue("sandbox_host")
+    if request.param == "sandbox":
+        never_preloaded(monkeypatch)
+    else:
+        host.preload()
+    return type("Api", (SandboxedRuntimeApi,), {"host": host, "preloaded": request.param == "preloaded"})
+
+
 @pytest.fixture
-def api():
+def api(make_api):
+    with make_api() as running:
+        yield running
+
+
+@pytest.fixture
+def process_api():
+    """For what is about the process alone."""
     with ScriptedRuntimeApi() as running:
         yield running
 
@@ -42,7 +76,7 @@ def returned(api, folder, source, payload=b"null", env=None, **headers):
 
 
 @pytest.mark.parametrize("minor", range(9, 15))
-def test_every_python_from_3_9_runs_it(api, tmp_path, minor):
+def test_every_python_from_3_9_runs_it(process_api, tmp_path, minor):
     found = next((i for i in _candidates("python") if i.version == (3, minor)), None)
     if found is None:
         pytest.skip(f"no Python 3.{minor} on this machine")  # never all of them: no machine is asked to have each
@@ -54,23 +88,50 @@ def test_every_python_from_3_9_runs_it(api, tmp_path, minor):
                 raise KeyError(event)
             return {"event": event, "id": context.aws_request_id}
     """
-    with api.start([found.executable, *COMMAND[1:]], cwd=write(tmp_path, source)) as runtime:
-        assert api.invoke(b'"\xc3\xa9"', request_id="one").json() == {"event": "é", "id": "one"}
-        failed = api.invoke(b'"fail"', request_id="two")
+    with process_api.start([found.executable, *COMMAND[1:]], cwd=write(tmp_path, source)) as runtime:
+        assert process_api.invoke(b'"\xc3\xa9"', request_id="one").json() == {"event": "é", "id": "one"}
+        failed = process_api.invoke(b'"fail"', request_id="two")
         assert failed.path.endswith("/two/error")
         assert failed.json()["errorType"] == "KeyError"
         assert re.search(rf"\[WARNING\]\t{ISO}\tone\tseen é\n", runtime.output())
 
 
-def test_it_runs_as_a_script_too(api, tmp_path):
+@pytest.mark.parametrize("minor", range(9, 15))
+def test_every_python_from_3_9_can_be_preloaded(minor, tmp_path):
+    found = next((i for i in _candidates("python") if i.version == (3, minor)), None)
+    if found is None:
+        pytest.skip(f"no Python 3.{minor} on this machine")
+    need_sandboxes()
+    source = """
+        import logging, os, sys
+        def handler(event, context):
+            logging.warning("seen %s", event)
+            import colorsys, ctypes, random, ssl
+            return [sys.version_info[:2], os.environ["_HANDLER"]]
+    """
+    host = SandboxHost(found.executable)
+    try:
+        host.preload()
+        api_type = type("Api", (SandboxedRuntimeApi,), {"host": host, "preloaded": True})
+        for request in ("one", "two"):
+            with api_type() as api, api.start(COMMAND, cwd=write(tmp_path, source)) as runtime:
+                answer = api.invoke(b'"x"', request_id=request)
+                assert answer.path.endswith(f"/{request}/response"), runtime.output()
+                assert answer.json() == [[3, minor], "app.handler"]
+                assert re.search(rf"\[WARNING\]\t{ISO}\t{request}\tseen x\n", runtime.output())
+    finally:
+        host.stop()
+
+
+def test_it_runs_as_a_script_too(process_api, tmp_path):
     bootstrap = bootstraps.path("python") / "bootstrap.py"
     write(tmp_path, "def handler(event, context): print('printed'); return event")
-    with api.start([COMMAND[0], bootstrap, "app.handler"], cwd=tmp_path, env={"_HANDLER": ""}) as runtime:
-        assert api.invoke(b"[1]").json() == [1]
+    with process_api.start([COMMAND[0], bootstrap, "app.handler"], cwd=tmp_path, env={"_HANDLER": ""}) as runtime:
+        assert process_api.invoke(b"[1]").json() == [1]
         assert runtime.output() == "printed\n"
 
 
-def test_nothing_is_loaded_that_the_function_did_not_ask_for(api, tmp_path):
+def test_nothing_is_loaded_that_the_function_did_not_ask_for(process_api, tmp_path):
     source = """
         import sys
         at_import = set(sys.modules)
@@ -78,7 +139,7 @@ def test_nothing_is_loaded_that_the_function_did_not_ask_for(api, tmp_path):
             heavy = {"json", "logging", "re", "enum", "socket", "http.client", "traceback", "importlib", "os", "site"}
             return sorted(heavy & set(sys.modules))
     """
-    assert returned(api, tmp_path, source).json() == []
+    assert returned(process_api, tmp_path, source).json() == []
 
 
 @pytest.mark.parametrize(
@@ -109,9 +170,9 @@ def test_a_handler_that_does_not_resolve_is_an_init_error_in_aws_words(api, tmp_
         assert runtime.wait() == 1
         assert f"[ERROR] {kind}: {message}\rTraceback (most recent call last):" in runtime.output()
     if kind == "Runtime.UserCodeSyntaxError":
-        assert body["stackTrace"] == [f'  File "{tmp_path}/app.py" Line 1\n    def handler(:']
+        assert body["stackTrace"] == [f'  File "{api.seen(tmp_path)}/app.py" Line 1\n    def handler(:']
     elif kind == "LookupError":
-        assert body["stackTrace"] == [f'  File "{tmp_path}/app.py", line 1, in <module>\n    {source}\n']
+        assert body["stackTrace"] == [f'  File "{api.seen(tmp_path)}/app.py", line 1, in <module>\n    {source}\n']
     else:
         assert body["stackTrace"] == []
 
@@ -127,7 +188,7 @@ def test_a_handler_may_lie_in_a_package(api, tmp_path, handler):
 def test_the_functions_own_modules_come_first_even_one_called_bootstrap(api, tmp_path):
     write(tmp_path, "def handler(event, context): import sys; return [sys.path[0], __file__]", "bootstrap.py")
     with api.start(COMMAND, cwd=tmp_path, env={"_HANDLER": "bootstrap.handler"}):
-        assert api.invoke().json() == [str(tmp_path), str(tmp_path / "bootstrap.py")]
+        assert api.invoke().json() == [api.seen(tmp_path), f"{api.seen(tmp_path)}/bootstrap.py"]
 
 
 def test_an_exception_is_reported_with_its_stack_and_its_cause_for_x_ray(api, tmp_path):
@@ -140,7 +201,7 @@ def test_an_exception_is_reported_with_its_stack_and_its_cause_for_x_ray(api, tm
     with api.start(COMMAND, cwd=write(tmp_path, source)) as runtime:
         error = api.invoke(request_id="rid")
         assert error.path == "/2018-06-01/runtime/invocation/rid/error"
-        file = tmp_path / "app.py"
+        file = f"{api.seen(tmp_path)}/app.py"
         assert error.json() == {
             "errorMessage": "two\nlines é",
             "errorType": "RuntimeError",
@@ -151,18 +212,18 @@ def test_an_exception_is_reported_with_its_stack_and_its_cause_for_x_ray(api, tm
             ],
         }
         assert json.loads(error.headers["lambda-runtime-function-xray-error-cause"]) == {
-            "working_directory": str(tmp_path),
+            "working_directory": api.seen(tmp_path),
             "exceptions": [
                 {
                     "message": "two\nlines é",
                     "type": "RuntimeError",
                     "stack": [
-                        {"label": "handler", "path": str(file), "line": 5},
-                        {"label": "inner", "path": str(file), "line": 3},
+                        {"label": "handler", "path": file, "line": 5},
+                        {"label": "inner", "path": file, "line": 3},
                     ],
                 }
             ],
-            "paths": [str(file)],
+            "paths": [file],
         }
         nbsp = "\u00a0"
         assert runtime.output() == (
@@ -328,16 +389,16 @@ def test_one_connection_carries_everything(api, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"chunked": True}, {"close": True}], ids=["chunked", "connection-close"])
-def test_other_servers_ways_of_speaking_http_are_understood(tmp_path, options):
-    with ScriptedRuntimeApi(**options) as api, api.start(COMMAND, cwd=write(tmp_path, "def handler(e, c): return e")):
+def test_other_servers_ways_of_speaking_http_are_understood(make_api, tmp_path, options):
+    with make_api(**options) as api, api.start(COMMAND, cwd=write(tmp_path, "def handler(e, c): return e")):
         for size in (10, LARGE, 10):
             assert api.invoke(json.dumps("x" * size).encode()).json() == "x" * size
 
 
 @pytest.mark.parametrize(("status", "goes_on"), [(413, True), (403, False), (500, False)])
-def test_a_refused_response_ends_the_runtime_unless_it_was_only_too_large(tmp_path, status, goes_on):
+def test_a_refused_response_ends_the_runtime_unless_it_was_only_too_large(make_api, tmp_path, status, goes_on):
     write(tmp_path, "def handler(event, context): return event")
-    with ScriptedRuntimeApi(answers={"/response": status}) as api, api.start(COMMAND, cwd=tmp_path) as runtime:
+    with make_api(answers={"/response": status}) as api, api.start(COMMAND, cwd=tmp_path) as runtime:
         api.invoke(b"1", request_id="rid")
         if goes_on:
             assert api.invoke(b"2").body == b"2"
@@ -418,17 +479,17 @@ def test_the_json_log_format_has_levels_ids_and_exceptions(api, tmp_path):
         "ZeroDivisionError",
         "division by zero",
     )
-    assert caught["location"] == f"{tmp_path}/app.py:handler:10"
+    assert caught["location"] == f"{api.seen(tmp_path)}/app.py:handler:10"
     assert (final["level"], final["errorType"], final["requestId"]) == ("ERROR", "ValueError", "rid")
 
 
-def test_the_telemetry_descriptor_gets_framed_records(api, tmp_path):
+def test_the_telemetry_descriptor_gets_framed_records(process_api, tmp_path):
     read, write_end = os.pipe()
     source = "import logging\ndef handler(event, context):\n    logging.warning('one\\ntwo')\n    raise ValueError('x')"
     try:
         env = {"_LAMBDA_TELEMETRY_LOG_FD": str(write_end)}
-        with api.start(COMMAND, cwd=write(tmp_path, source), env=env, fds=[write_end]) as runtime:
-            api.invoke()
+        with process_api.start(COMMAND, cwd=write(tmp_path, source), env=env, fds=[write_end]) as runtime:
+            process_api.invoke()
             data = os.read(read, 65536)
             assert runtime.output() == ""
     finally:
@@ -453,15 +514,15 @@ def test_signal_handlers_run_while_it_waits_for_work(api, tmp_path):
         def handler(event, context):
             return [os.getpid(), len(got)]
     """
-    with api.start(COMMAND, cwd=write(tmp_path, source)):
+    with api.start(COMMAND, cwd=write(tmp_path, source)) as runtime:
         pid, _ = api.invoke().json()
-        os.kill(pid, 10)
+        os.kill(runtime.pid, 10)
         assert api.invoke().json() == [pid, 1]
 
 
-def test_it_leaves_when_the_runtime_api_has_gone(tmp_path):
+def test_it_leaves_when_the_runtime_api_has_gone(make_api, tmp_path):
     write(tmp_path, "def handler(event, context): return 1")
-    with ScriptedRuntimeApi() as api:
+    with make_api() as api:
         context = api.start(COMMAND, cwd=tmp_path)
         runtime = context.__enter__()
         closing = threading.Thread(target=lambda: (api.invoke(), api.__exit__(None, None, None)))

@@ -17,12 +17,12 @@ import psutil
 import pytest
 
 from engine import Engine
-from engine.sandbox import Exit, ProcessSpec, namespaces
+from engine.sandbox import Exit, ProcessSpec
 from engine.sandbox.namespaces import view
 from engine.sandbox.namespaces.zygotes import key_of
 from tests.support import introspection, preloading
 from tests.support.leaks import eventually, gone, leak_check
-from tests.support.preloading import started_by, until_ready, warm_up
+from tests.support.preloading import need_sandboxes, started_by, until_ready, warm_up
 from tests.support.require import unavailable
 from tests.support.sandboxes import LIMITS
 
@@ -30,10 +30,7 @@ from tests.support.sandboxes import LIMITS
 @pytest.fixture(autouse=True)
 def tight():
     """Every test leaves nothing behind."""
-    if os.geteuid() != 0:
-        pytest.skip("interpreters are preloaded by an engine that is root only")
-    if reason := namespaces.why_not():
-        pytest.skip(f"no sandboxes of namespaces here: {reason}")
+    need_sandboxes()
     with leak_check():
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,19 @@ import anyio
 import pytest
 
 from engine import Engine
-from engine.sandbox import NamespaceProvider
+from engine.sandbox import NamespaceProvider, namespaces
 from engine.sandbox.namespaces import container
 
 #: What a function's runtime is executed with when nothing else is set, and so what the first zygote is made for.
 RUNTIME = "python3.11"
+
+
+def need_sandboxes() -> None:
+    """Skip where no interpreter is preloaded. Blocking."""
+    if os.geteuid() != 0:
+        pytest.skip("interpreters are preloaded by an engine that is root only")
+    if reason := namespaces.why_not():
+        pytest.skip(f"no sandboxes of namespaces here: {reason}")
 
 
 def never_preloaded(patch: pytest.MonkeyPatch) -> None:

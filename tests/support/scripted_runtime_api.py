@@ -50,6 +50,11 @@ class Runtime:
     process: subprocess.Popen[bytes]
     _output: Any = field(repr=False)
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
     def output(self) -> str:
         """Everything that it has printed so far, stdout and stderr as one stream."""
         self._output.seek(0)
@@ -103,12 +108,9 @@ class ScriptedRuntimeApi:
         for connection in self._connections:
             connection.close()
 
-    @contextmanager
-    def start(
-        self, argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str] | None = None, fds: Sequence[int] = ()
-    ) -> Iterator[Runtime]:
-        """Run a bootstrap against this API, in an environment like Lambda's, and end it with the block."""
-        variables = {
+    def variables(self, task_root: Path) -> dict[str, str]:
+        """An environment like Lambda's."""
+        return {
             "PATH": os.environ["PATH"],
             "LANG": "en_US.UTF-8",
             "TZ": ":UTC",
@@ -118,10 +120,20 @@ class ScriptedRuntimeApi:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
             "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/fn",
             "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/02/[$LATEST]0123456789abcdef0123456789abcdef",
-            "LAMBDA_TASK_ROOT": str(cwd),
+            "LAMBDA_TASK_ROOT": str(task_root),
             "_HANDLER": "app.handler",
-            **(env or {}),
         }
+
+    def seen(self, folder: Path) -> str:
+        """Where the function has the package that lies in `folder`."""
+        return str(folder)
+
+    @contextmanager
+    def start(
+        self, argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str] | None = None, fds: Sequence[int] = ()
+    ) -> Iterator[Runtime]:
+        """Run a bootstrap against this API, in an environment like Lambda's, and end it with the block."""
+        variables = {**self.variables(cwd), **(env or {})}
         with tempfile.TemporaryFile() as output:
             process = subprocess.Popen(
                 [str(part) for part in argv], cwd=cwd, env=variables, stdin=subprocess.DEVNULL, stdout=output,
