@@ -26,8 +26,8 @@ async def ran(sandbox, script: str, **options) -> str:
     return output.decode()
 
 
-async def test_the_view_has_the_systems_programs_and_nothing_else_of_the_host(provider: NamespaceProvider) -> None:
-    sandbox = await provider.acquire("one", LIMITS)
+async def test_the_view_has_the_systems_programs_and_nothing_else_of_the_host(namespace_provider: NamespaceProvider) -> None:
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     listing = (await ran(sandbox, "ls -A /; ls -A /home /work /root /run /sys /boot 2>&1 || true")).split()
     assert {"usr", "etc", "dev", "proc", "tmp", "var", "opt", "bin", "lib"} <= set(listing)
     assert not {"home", "work", "boot", "sys", "run", "mnt", "media", "srv"} & set(listing[: listing.index("var") + 1])
@@ -38,17 +38,17 @@ async def test_the_view_has_the_systems_programs_and_nothing_else_of_the_host(pr
     ]  # fmt: skip
 
 
-async def test_everything_but_tmp_is_read_only(provider: NamespaceProvider) -> None:
-    sandbox = await provider.acquire("one", LIMITS)
+async def test_everything_but_tmp_is_read_only(namespace_provider: NamespaceProvider) -> None:
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     script = "for d in / /usr /etc /var /var/task /opt /var/runtime /dev /root; do touch $d/x 2>/dev/null && echo $d; done; true"
     assert await ran(sandbox, script) == ""
     assert await ran(sandbox, "echo kept > /tmp/x; cat /tmp/x") == "kept\n"
 
 
-async def test_the_user_is_the_sandboxs_own_without_any_capability(provider: NamespaceProvider) -> None:
-    first, second = await provider.acquire("one", LIMITS), await provider.acquire("two", LIMITS)
+async def test_the_user_is_the_sandboxs_own_without_any_capability(namespace_provider: NamespaceProvider) -> None:
+    first, second = await namespace_provider.acquire("one", LIMITS), await namespace_provider.acquire("two", LIMITS)
     users = {await ran(sandbox, "id -u; id -un") for sandbox in (first, second)}
-    assert len(users) == (1 if provider.rootless else 2), "without root, all are the engine's user, mapped"
+    assert len(users) == (1 if namespace_provider.rootless else 2), "without root, all are the engine's user, mapped"
     assert all("sbx_user1051" in user for user in users)
     status = await ran(first, "cat /proc/self/status")
     lines = dict(line.split(":\t") for line in status.splitlines() if line.startswith(("Cap", "NoNew", "Seccomp:")))
@@ -58,22 +58,22 @@ async def test_the_user_is_the_sandboxs_own_without_any_capability(provider: Nam
     assert (lines["NoNewPrivs"], lines["Seccomp"]) == ("1", "2")
 
 
-async def test_only_the_sandboxs_own_processes_are_seen(provider: NamespaceProvider) -> None:
-    other = await provider.acquire("other", LIMITS)
+async def test_only_the_sandboxs_own_processes_are_seen(namespace_provider: NamespaceProvider) -> None:
+    other = await namespace_provider.acquire("other", LIMITS)
     running = await shell(other, "echo ready; sleep 60")
     await running.until(b"ready")
-    sandbox = await provider.acquire("one", LIMITS)
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     seen = (await ran(sandbox, "ls /proc | grep -E '^[0-9]+$' | wc -l")).strip()
     assert int(seen) <= 5
     await other.kill()
     assert (await running.all())[0] == Exit(None, signal.SIGKILL)
 
 
-async def test_the_code_is_shown_at_its_place(provider: NamespaceProvider, tmp_path: Path) -> None:
+async def test_the_code_is_shown_at_its_place(namespace_provider: NamespaceProvider, tmp_path: Path) -> None:
     code = tmp_path / "code"
     code.mkdir(mode=0o755)
     (code / "app").write_text("hello\n")
-    sandbox = await provider.acquire("one", LIMITS)
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     loop = asyncio.get_running_loop()
     exit_: asyncio.Future[Exit] = loop.create_future()
     spec = ProcessSpec(argv=["/bin/cat", "app"], env={}, cwd="/var/task", folders={"/var/task": str(code)})
@@ -81,12 +81,12 @@ async def test_the_code_is_shown_at_its_place(provider: NamespaceProvider, tmp_p
     loop.add_reader(watched.process.output, watched._readable)
     assert await watched.all() == (Exit(0), b"hello\n")
     with pytest.raises(ValueError, match="nothing can be shown at /etc"):
-        other = await provider.acquire("two", LIMITS)
+        other = await namespace_provider.acquire("two", LIMITS)
         await other.spawn(ProcessSpec(argv=["/bin/true"], env={}, cwd="/", folders={"/etc": str(code)}), print)
 
 
-async def test_what_cannot_be_executed_says_why_and_the_sandbox_lives_on(provider: NamespaceProvider) -> None:
-    sandbox = await provider.acquire("one", LIMITS)
+async def test_what_cannot_be_executed_says_why_and_the_sandbox_lives_on(namespace_provider: NamespaceProvider) -> None:
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     with pytest.raises(SpawnFailed, match="fork/exec /nothing: no such file or directory"):
         await sandbox.spawn(ProcessSpec(argv=["/nothing"], env={}, cwd="/"), print)
     with pytest.raises(SandboxError, match="entering /nowhere"):
@@ -99,8 +99,8 @@ async def test_what_cannot_be_executed_says_why_and_the_sandbox_lives_on(provide
         await sandbox.spawn(ProcessSpec(argv=["/bin/true", "x" * 200_000], env={}, cwd="/"), print)
 
 
-async def test_tmp_survives_a_kill_and_processes_do_not(provider: NamespaceProvider) -> None:
-    sandbox = await provider.acquire("one", LIMITS)
+async def test_tmp_survives_a_kill_and_processes_do_not(namespace_provider: NamespaceProvider) -> None:
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     watched = await shell(sandbox, "echo mark > /tmp/mark; (setsid sleep 99 &) ; trap '' TERM; echo ready; sleep 98")
     await watched.until(b"ready")
     await sandbox.kill()
@@ -108,8 +108,8 @@ async def test_tmp_survives_a_kill_and_processes_do_not(provider: NamespaceProvi
     assert await ran(sandbox, "cat /tmp/mark; ls /proc | grep -cE '^[0-9]+$'") == "mark\n4\n"
 
 
-async def test_memory_is_limited_and_running_out_of_it_ends_everything(provider: NamespaceProvider) -> None:
-    sandbox = await provider.acquire("one", LIMITS)
+async def test_memory_is_limited_and_running_out_of_it_ends_everything(namespace_provider: NamespaceProvider) -> None:
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     eat = "python3 -c \"b=bytearray(); \nwhile True: b += b'x' * (1 << 20)\""
     watched = await shell(sandbox, f"sleep 97 & {eat} & echo started; wait")
     how, _ = await watched.all()
@@ -121,15 +121,15 @@ async def test_memory_is_limited_and_running_out_of_it_ends_everything(provider:
     assert await ran(sandbox, "echo again") == "again\n"
 
 
-async def test_another_kill_is_not_taken_for_want_of_memory(provider: NamespaceProvider) -> None:
-    sandbox = await provider.acquire("one", LIMITS)
+async def test_another_kill_is_not_taken_for_want_of_memory(namespace_provider: NamespaceProvider) -> None:
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     assert (await (await shell(sandbox, "kill -9 $$")).all())[0] == Exit(None, signal.SIGKILL)
 
 
-async def test_tmp_is_full_at_its_size(provider: NamespaceProvider) -> None:
-    if provider.disks is None:
+async def test_tmp_is_full_at_its_size(namespace_provider: NamespaceProvider) -> None:
+    if namespace_provider.disks is None:
         pytest.skip("there are no disks of a hard size here")
-    sandbox = await provider.acquire("one", SandboxLimits(memory_mb=256, ephemeral_storage_mb=64))
+    sandbox = await namespace_provider.acquire("one", SandboxLimits(memory_mb=256, ephemeral_storage_mb=64))
     output = await ran(
         sandbox, "df -m --output=avail /tmp | tail -1; head -c 80m /dev/zero > /tmp/big; wc -c < /tmp/big"
     )
@@ -139,8 +139,8 @@ async def test_tmp_is_full_at_its_size(provider: NamespaceProvider) -> None:
     assert "No space left on device" in output
 
 
-async def test_processes_are_limited(provider: NamespaceProvider) -> None:
-    sandbox = await provider.acquire("one", SandboxLimits(memory_mb=256, processes=20))
+async def test_processes_are_limited(namespace_provider: NamespaceProvider) -> None:
+    sandbox = await namespace_provider.acquire("one", SandboxLimits(memory_mb=256, processes=20))
     watched = await shell(sandbox, "for i in $(seq 40); do sleep 96 & done; echo made")
     with anyio.fail_after(20):
         assert await watched.exit != Exit(0)
@@ -149,8 +149,8 @@ async def test_processes_are_limited(provider: NamespaceProvider) -> None:
     assert b"fork" in output
 
 
-async def test_a_frozen_sandbox_stands_still_and_can_be_killed(provider: NamespaceProvider) -> None:
-    sandbox = await provider.acquire("one", LIMITS)
+async def test_a_frozen_sandbox_stands_still_and_can_be_killed(namespace_provider: NamespaceProvider) -> None:
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     watched = await shell(sandbox, "while :; do echo x; done")
     await watched.until(b"x")
     await sandbox.freeze()
@@ -171,8 +171,8 @@ async def test_a_frozen_sandbox_stands_still_and_can_be_killed(provider: Namespa
     assert (await watched.all())[0] == Exit(None, signal.SIGKILL)
 
 
-async def test_a_frozen_sandbox_can_be_closed(provider: NamespaceProvider) -> None:
-    sandbox = await provider.acquire("one", LIMITS)
+async def test_a_frozen_sandbox_can_be_closed(namespace_provider: NamespaceProvider) -> None:
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     watched = await shell(sandbox, "echo ready; sleep 95")
     await watched.until(b"ready")
     await sandbox.freeze()
@@ -185,9 +185,9 @@ async def test_a_frozen_sandbox_can_be_closed(provider: NamespaceProvider) -> No
 
 
 async def test_when_its_first_process_is_killed_the_next_spawn_makes_the_sandbox_anew(
-    provider: NamespaceProvider,
+    namespace_provider: NamespaceProvider,
 ) -> None:
-    sandbox = await provider.acquire("one", LIMITS)
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     watched = await shell(sandbox, "echo ready; sleep 94")
     await watched.until(b"ready")
     assert sandbox._first is not None
@@ -196,30 +196,30 @@ async def test_when_its_first_process_is_killed_the_next_spawn_makes_the_sandbox
     assert await ran(sandbox, "echo again; id -un") == "again\nsbx_user1051\n"
 
 
-async def test_when_the_spawner_is_killed_sandboxes_end_and_can_be_used_again(provider: NamespaceProvider) -> None:
-    sandbox = await provider.acquire("one", LIMITS)
+async def test_when_the_spawner_is_killed_sandboxes_end_and_can_be_used_again(namespace_provider: NamespaceProvider) -> None:
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     watched = await shell(sandbox, "echo ready; sleep 93")
     await watched.until(b"ready")
-    assert provider._spawner is not None
-    assert provider._spawner.pid is not None
-    os.kill(provider._spawner.pid, signal.SIGKILL)
+    assert namespace_provider._spawner is not None
+    assert namespace_provider._spawner.pid is not None
+    os.kill(namespace_provider._spawner.pid, signal.SIGKILL)
     assert (await watched.all())[0] == Exit(None, signal.SIGKILL)
     assert await ran(sandbox, "echo again") == "again\n"
-    other = await provider.acquire("two", LIMITS)
+    other = await namespace_provider.acquire("two", LIMITS)
     assert await ran(other, "echo new") == "new\n"
 
 
-async def test_many_are_made_at_once(provider: NamespaceProvider) -> None:
-    sandboxes = await asyncio.gather(*(provider.acquire(f"sandbox-{number}", LIMITS) for number in range(30)))
+async def test_many_are_made_at_once(namespace_provider: NamespaceProvider) -> None:
+    sandboxes = await asyncio.gather(*(namespace_provider.acquire(f"sandbox-{number}", LIMITS) for number in range(30)))
     outputs = await asyncio.gather(*(ran(sandbox, "id -u") for sandbox in sandboxes))
     assert len(outputs) == 30
-    assert len(set(outputs)) == (1 if provider.rootless else 30)
+    assert len(set(outputs)) == (1 if namespace_provider.rootless else 30)
     await asyncio.gather(*(sandbox.close() for sandbox in sandboxes))
-    assert provider.sandboxes == {}
+    assert namespace_provider.sandboxes == {}
 
 
-async def test_the_network_is_the_hosts_or_loopback_alone(provider: NamespaceProvider, network: str) -> None:
-    sandbox = await provider.acquire("one", LIMITS)
+async def test_the_network_is_the_hosts_or_loopback_alone(namespace_provider: NamespaceProvider, network: str) -> None:
+    sandbox = await namespace_provider.acquire("one", LIMITS)
     interfaces = await ran(sandbox, "cat /proc/net/dev")
     names = {line.split(":")[0].strip() for line in interfaces.splitlines()[2:]}
     if network == "own":

@@ -28,7 +28,7 @@ def network(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def provider(tight: None, tmp_path: Path, network: str) -> AsyncIterator[NamespaceProvider]:
+async def namespace_provider(tight: None, tmp_path: Path, network: str) -> AsyncIterator[NamespaceProvider]:
     """A started provider; stopped after the test, which must leave nothing."""
     runtimes = tmp_path / "runtimes"
     runtimes.mkdir()
