@@ -7,10 +7,11 @@ API server (`runtime_api`). This package joins the two and decides what each eve
 It is cut in two, as everywhere in this engine:
 
 * `states` and `core` decide. `core.EnvironmentCore` is fed events (the runtime asked for `next`, it answered, it died,
-  a deadline passed) with the time as an argument, and calls the few verbs of `core.Actions` in return. It does no I/O,
-  reads no clock, logs nothing. Which event is legal in which phase is one table in `states`.
-* `environment.Environment` acts. It owns the sandbox, the Runtime API server, the output pipe and the one timer, turns
-  what they report into events for the core, and carries the actions out.
+  a deadline passed) with the time as an argument, and calls the few verbs of `actions.Actions` in return. It does no
+  I/O, reads no clock, logs nothing. Which event is legal in which phase is one table in `states`.
+* `environment.Environment` acts: it turns what its Runtime API server, its processes and its timer report into events
+  for the core, and carries the core's `actions` out. `processes` is the part of it that takes time (the sandbox, and
+  what runs in it, one step after the other), `records` the part that writes down, `owner` what it needs from above.
 
 The hard idea is who answers the caller, and when (AWS: "Lambda execution environment lifecycle"; facts §4):
 

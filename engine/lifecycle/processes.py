@@ -1,0 +1,336 @@
+"""The slow parts of one environment: its sandbox and the processes in it, made, frozen, ended.
+
+Everything here takes time. It runs in tasks that the engine owns, one after the other per environment (`_order`), and
+turns what comes of it into events for the core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import Final
+
+from engine.dispatch.deployment import Deployment, EntrypointMissing
+from engine.errors import SandboxError
+from engine.lifecycle import failures
+from engine.lifecycle.failures import Failure
+from engine.lifecycle.output import OutputReader
+from engine.lifecycle.records import RecordedEnvironment
+from engine.lifecycle.states import Phase
+from engine.lifecycle.timer import DeadlineTimer
+from engine.sandbox.api import Exit, Process, Sandbox, SandboxProvider, SpawnFailed
+from engine.telemetry import report
+from runtime_api import RuntimeServer
+
+#: After the process ended, how long bytes that it sent may still be on their way while a grandchild of it holds the
+#: connection open. Without such a grandchild nothing waits: the kernel closes the connection with the process.
+SETTLE_S: Final = 0.02
+
+now = time.monotonic
+
+
+class EnvironmentProcesses(RecordedEnvironment):
+    """The environment with its sandbox: carries out launch, freeze, thaw, kill and close.
+
+    Attributes:
+        server: its Runtime API server.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_generation",
+        "_listener",
+        "_loop",
+        "_order",
+        "_pending_exit",
+        "_process",
+        "_provider",
+        "_stopped",
+        "_timer",
+        "server",
+    )
+
+    server: RuntimeServer
+
+    def __init__(
+        self,
+        environment_id: str,
+        deployment: Deployment,
+        provider: SandboxProvider,
+        *,
+        init_timeout_s: float,
+        freeze_after_s: float = inf,
+    ) -> None:
+        super().__init__(environment_id, deployment, init_timeout_s=init_timeout_s, freeze_after_s=freeze_after_s)
+        self._provider = provider
+        self._loop = asyncio.get_running_loop()
+        self._order = asyncio.Lock()  # fair, and costs no turn of the loop when nobody is before us
+        self._generation = 0
+        self._begun = 0
+        self._process: Process | None = None
+        self._timer = DeadlineTimer(self._loop, self._fire)
+        self._pending_exit: Exit | None = None
+        self._listener: socket.socket | None = None
+        self._stopped = False  # whether the sandbox has been told to freeze, and not successfully to thaw since
+
+    @property
+    def pid(self) -> int | None:
+        """The runtime's process id, None when there is no process."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def started_by(self) -> str | None:
+        """How the runtime came to be: ``exec``, or ``preloaded`` (a fork of its interpreter); None: no process."""
+        if self._process is None:
+            return None
+        return "preloaded" if self._process.preloaded else "exec"
+
+    @abstractmethod
+    def run(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` in a task that the engine owns; its exceptions are reported and never lost."""
+
+    @abstractmethod
+    def note_stuck(self, reason: str) -> None:
+        """Something of the sandbox would not be ended or removed, which an operator must know."""
+
+    # ---- actions ---------------------------------------------------------------------------------------------------
+
+    def arm(self, deadline: float) -> None:
+        """(Re-)set the one timer."""
+        self._timer.arm(deadline)
+
+    def _fire(self) -> None:
+        self.tick(now())
+
+    def initialized(self) -> None:
+        """Tell the sandbox."""
+        if self._sandbox is not None:
+            self._sandbox.initialized()
+
+    def freeze(self) -> None:
+        """Stop the processes."""
+        self.run(self._freeze)
+
+    def thaw(self) -> None:
+        """Let the processes run; the invocation waits for it, its own time limit does not run yet."""
+        self.run(self._thaw)
+
+    def launch(self) -> None:
+        """Make the sandbox if need be and start the runtime."""
+        self.run(self._launch)
+
+    def kill(self) -> None:
+        """End the process tree; connections stay until then, as a runtime that loses them would say so in the log."""
+        self._disarm()
+        self.run(self._kill)
+
+    def close(self) -> None:
+        """Destroy the sandbox."""
+        self._disarm()
+        self.run(self._close)
+
+    # ---- their tasks, one at a time per environment ----------------------------------------------------------------
+
+    async def _launch(self) -> None:
+        async with self._order:
+            if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
+                return  # retired before it began
+            try:
+                sandbox = self._sandbox
+                if sandbox is None:
+                    sandbox = self._sandbox = await self._provider.acquire(self.id, self.deployment.limits)
+            except (SandboxError, OSError) as error:  # OSError: no descriptor left
+                if self.phase is Phase.INIT:
+                    self.unavailable(now(), str(error))
+                return
+            if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
+                return  # retired while the sandbox was being made; `close` is waiting for its turn
+            self._generation += 1
+            self._pending_exit = None
+            generation = self._generation
+            began = now()
+            self._loop.call_soon(self._beginning, generation, began)
+            failure: Failure | None = None
+            try:
+                spec = await self.deployment.process(sandbox, self.log_stream)
+                process = await sandbox.spawn(spec, lambda exit_: self._process_ended(generation, exit_))
+            except EntrypointMissing as error:
+                failure = failures.invalid_entrypoint(str(error))
+            except SpawnFailed as error:
+                failure = failures.invalid_entrypoint(await self.deployment.explain(error, sandbox))
+            except SandboxError as error:
+                failure = failures.sandbox_failed(str(error))
+            else:
+                self._note(f"process started{', preloaded' if process.preloaded else ''}: pid {process.pid}")
+                self._process = process
+                self._output = OutputReader(self._loop, process.output, self._line)
+            self._beginning(generation, began)
+            served = failure is not None or self._listener is sandbox.listener
+            refused = None if served else await self._listen(sandbox)
+        if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
+            return
+        if refused is not None:
+            self.unavailable(now(), refused)
+        elif failure is not None:
+            self.exited(now(), failure)
+
+    def _beginning(self, generation: int, began: float) -> None:
+        """Write down, once, that a process is being started. While the kernel does so, to lose no time over it."""
+        if generation == self._begun:
+            return
+        self._begun = generation
+        self._story.append((began, "sandbox ready"))
+        self.sandbox_made(began)
+        runtime = self.deployment.function.runtime or "image"
+        self.deployment.log.platform(self.log_stream, report.init_start_line(runtime, self.deployment.region))
+
+    async def _listen(self, sandbox: Sandbox) -> str | None:
+        """Serve the Runtime API. Returns why not, if not.
+
+        After the process was started, as that takes about as long to say its first word: the sandbox's socket has been
+        listening all the while, so the kernel keeps what comes early. The end of the process is not judged before.
+        """
+        try:
+            if self._listener is not None:  # the sandbox had to be made anew, with a network of its own
+                self._listener = None
+                await self.server.close()
+            self.server.admit = sandbox.admits
+            await self.server.listen(sandbox.listener)
+        except OSError as error:  # no descriptor left to listen with
+            return str(error)
+        self._listener = sandbox.listener
+        if self._pending_exit is not None:
+            self._settle_soon(self._generation)
+        return None
+
+    async def _freeze(self) -> None:
+        async with self._order:
+            sandbox = self._sandbox
+            if self.phase is not Phase.FROZEN or sandbox is None:
+                return  # an invocation has come, or its end, before it came to that
+            self._stopped = True
+            try:
+                await sandbox.freeze()
+            except SandboxError as error:
+                self._note(f"not frozen: {error}")
+            else:
+                self._note("frozen")
+                return
+            if self.phase is not Phase.FROZEN:
+                return  # what comes next sees to it that all of it runs, or none
+            reason = await self._run_again(sandbox)  # a part of it may have been stopped
+        if self.phase is Phase.FROZEN:
+            if reason is None:
+                self.freeze_refused(now())
+            else:
+                self.unavailable(now(), reason)
+
+    async def _thaw(self) -> None:
+        async with self._order:
+            reason = None
+            if self._stopped and self._sandbox is not None and self.phase is not Phase.CLOSING:
+                reason = await self._run_again(self._sandbox)
+        if self.phase is Phase.THAWING:
+            if reason is None:
+                self.thawed(now())
+            else:
+                self.unavailable(now(), reason)
+        elif reason is not None and self.phase is Phase.RESETTING:
+            self.unavailable(now(), reason)  # a process started in it would not run
+
+    async def _run_again(self, sandbox: Sandbox) -> str | None:
+        """Thaw, in order. Returns why it could not be done."""
+        try:
+            await sandbox.thaw()
+        except SandboxError as error:
+            self._note(f"not thawed: {error}")
+            return str(error)
+        self._stopped = False
+        self._note("thawed")
+        return None
+
+    async def _kill(self) -> None:
+        async with self._order:
+            self._generation += 1  # exits of the killed processes are no news
+            sandbox = self._sandbox
+            reason = None
+            if sandbox is not None:
+                try:
+                    await sandbox.kill()
+                except SandboxError as error:
+                    reason = str(error)
+            self.server.reset()
+            self._end_output()
+            self._process = None
+        if self.phase is Phase.CLOSING:
+            return
+        if reason is None:
+            self.killed(now())
+        else:
+            self._note(f"not ended: {reason}")
+            self.unavailable(now(), reason)
+
+    async def _close(self) -> None:
+        reason = None
+        async with self._order:
+            self._generation += 1
+            if self._sandbox is not None:
+                try:
+                    await self._sandbox.close()
+                except SandboxError as error:
+                    reason = str(error)
+            await self.server.close()
+            self._end_output()
+            self._process = None
+            if reason is None:
+                self._sandbox = None
+        if reason is None:
+            self.closed(now())
+            return
+        self._note(f"not closed: {reason}")
+        self.note_stuck(reason)
+        self.not_closed(now(), reason)
+
+    # ---- the process's end -----------------------------------------------------------------------------------------
+
+    def _process_ended(self, generation: int, exit_: Exit) -> None:
+        """The process is dead, but what it sent before may not have been read yet: that comes first.
+
+        The kernel closed its connections with it, so once the server has seen them close, everything it sent has been
+        handled. Two turns of the loop let connections be accepted that it made just before.
+        """
+        if generation != self._generation:
+            return
+        self._pending_exit = exit_
+        if self._listener is not None:
+            self._settle_soon(generation)
+
+    def _settle_soon(self, generation: int) -> None:
+        self._loop.call_soon(lambda: self._loop.call_soon(self._settle, generation, now() + SETTLE_S))
+
+    def _settle(self, generation: int, until: float) -> None:
+        if generation != self._generation or self._pending_exit is None:
+            return
+        if self.server.connections() and now() < until:
+            self.server.on_idle = lambda: self._settle(generation, until)
+            self._loop.call_later(max(0.0, until - now()) + 0.001, self._settle, generation, until)
+            return
+        exit_, self._pending_exit = self._pending_exit, None
+        self.server.on_idle = None
+        if self._output is not None:
+            self._output.drain()
+        self._note(f"process ended: {exit_.describe()}" + (f", by its limit of {exit_.cause}" if exit_.cause else ""))
+        self.exited(now(), failures.exited(exit_, self.deployment.limits))
+
+    def _end_output(self) -> None:
+        if self._output is not None:
+            self._output.close()
+            self._output = None
+
+    def _disarm(self) -> None:
+        self._armed_for = inf
+        self._timer.disarm()

@@ -1,0 +1,103 @@
+"""What is written down about one environment: its log lines, its reports, and its story."""
+
+from __future__ import annotations
+
+import time
+from math import inf
+from typing import Final
+
+from engine.dispatch.deployment import Deployment
+from engine.lifecycle.core import EnvironmentCore
+from engine.lifecycle.failures import Failure
+from engine.lifecycle.output import OutputReader
+from engine.lifecycle.states import Event, Phase
+from engine.model.invocation import Invocation
+from engine.sandbox.api import Sandbox
+from engine.telemetry import report
+
+_STORY: Final = 64
+
+now = time.monotonic
+
+
+class RecordedEnvironment(EnvironmentCore):
+    """The core with its note-taking actions carried out.
+
+    Attributes:
+        id: unique within the engine; also the sandbox's id.
+        deployment: the function revision it runs.
+        log_stream: its log stream, kept over resets.
+        created: monotonic seconds.
+    """
+
+    __slots__ = ("_current", "_output", "_sandbox", "_story", "created", "deployment", "id", "log_stream")
+
+    def __init__(
+        self, environment_id: str, deployment: Deployment, *, init_timeout_s: float, freeze_after_s: float = inf
+    ) -> None:
+        super().__init__(
+            timeout_s=deployment.function.timeout_s, init_timeout_s=init_timeout_s, freeze_after_s=freeze_after_s
+        )
+        self.id = environment_id
+        self.deployment = deployment
+        self.log_stream = deployment.log_stream()
+        self.created = now()
+        self._current: Invocation | None = None
+        self._output: OutputReader | None = None
+        self._sandbox: Sandbox | None = None
+        self._story: list[tuple[float, str]] = []
+
+    def _line(self, text: str) -> None:
+        self.deployment.log.line(self.log_stream, self._current, text)
+
+    def note_start(self, invocation: Invocation) -> None:
+        """START."""
+        self._current = invocation
+        invocation.environment_id = self.id
+        if invocation.tail:
+            invocation.log = []
+        self.deployment.log.start(self.log_stream, invocation)
+
+    def note_end(self, invocation: Invocation, failure: Failure | None = None) -> None:
+        """The last printed lines, then END and REPORT."""
+        if self._output is not None:
+            self._output.drain()
+        self._current = None
+        if self._sandbox is not None:
+            invocation.max_memory = self._sandbox.memory_peak()
+        if failure is not None and failure.cause == "memory":  # what the kernel refused it is not in any peak
+            invocation.max_memory = self.deployment.function.memory_mb * report.MIB
+        invocation.payload = b""
+        self.deployment.log.end(self.log_stream, invocation)
+
+    def note_init(self, failure: Failure | None, seconds: float) -> None:
+        """INIT_REPORT when it failed; a good Init shows in the first REPORT."""
+        if self._output is not None:
+            self._output.drain()
+        if failure is not None:
+            phase = "init" if self.invocation is None else "invoke"
+            self.deployment.log.platform(
+                self.log_stream, report.init_report_line(seconds, phase, failure.status, failure.error_type)
+            )
+
+    def note_transition(self, event: Event, target: Phase) -> None:
+        """For the story."""
+        self._note(f"{event.name}: {self.phase.name} -> {target.name}")
+
+    def _note(self, text: str) -> None:
+        story = self._story
+        story.append((now(), text))
+        if len(story) > _STORY:
+            del story[: _STORY // 2]
+
+    def transitions(self) -> list[tuple[float, str]]:
+        """(monotonic seconds, what happened), oldest first; a bounded number of the newest."""
+        return list(self._story)
+
+    def story(self) -> str:
+        """The transitions as text, for error messages."""
+        return "\n".join(f"  {when - self.created:10.6f} s  {text}" for when, text in self._story)
+
+    def memory_peak(self) -> int | None:
+        """Peak memory in bytes, None when unknown."""
+        return self._sandbox.memory_peak() if self._sandbox is not None else None
