@@ -46,7 +46,7 @@ from engine.invoke.frontend import Frontend
 from engine.invoke.result import InvocationResult, result_of
 from engine.lifecycle.variables import Identity
 from engine.model import limits
-from engine.model.function import FunctionVersion
+from engine.model.function import LATEST, FunctionVersion
 from engine.model.invocation import Invocation
 from engine.sandbox import NamespaceProvider, ProcessProvider, make_provider
 from engine.store import CreateFunctionRequest, FunctionChange, FunctionCode, FunctionRegistry, pack_folder
@@ -347,7 +347,7 @@ class Engine:
             AwsError: there is none.
         """
         function, asked = self.registry.find(name, qualifier)
-        pool = self.dispatcher.pool(function.name)
+        pool = self.dispatcher.pool(function.name, function.version)
         if pool is None:
             raise ServiceException(f"{function.arn} is known but could not be deployed; see the engine's log")
         return Route(pool.data, self.registry.names.arn(function.name, asked), pool)
@@ -360,11 +360,12 @@ class Engine:
         self.dispatcher.scheduler.reserve(change.name, change.reserved)
         function = change.new
         if function is None:
-            self._watched.pop(change.name, None)
-            self._logs.pop(change.name, None)
-            self.dispatcher.remove(change.name)
+            if change.version == LATEST:  # which goes last, and the function with it
+                self._watched.pop(change.name, None)
+                self._logs.pop(change.name, None)
+            self.dispatcher.remove(change.name, change.version)
             return
-        pool = self.dispatcher.pool(change.name)
+        pool = self.dispatcher.pool(change.name, change.version)
         if pool is not None and runs_alike(pool.data.function, function):
             return  # only its description, state or tags changed: its environments are still good
         if function.source_dir is None:

@@ -96,7 +96,7 @@ class Dispatcher:
         )
         self._submit = self.scheduler.submit
         self._answered = self.scheduler.answered
-        self._pools: dict[str, Pool[Invocation]] = {}
+        self._pools: dict[tuple[str, str], Pool[Invocation]] = {}  # by function name and version
         self._timer: asyncio.TimerHandle | None = None
         self._counter = 0
         self._drained: asyncio.Event | None = None
@@ -109,12 +109,17 @@ class Dispatcher:
     # ---- deployments -----------------------------------------------------------------------------------------------
 
     def deploy(self, deployment: Deployment) -> Pool[Invocation]:
-        """Put a function revision in place of the one before; who waited for that one waits for this one."""
+        """Put a function revision in place of the one before; who waited for that one waits for this one.
+
+        ``$LATEST`` and each published version have a pool of their own; concurrency limits count the function's
+        invocations over all of them.
+        """
         function = deployment.function
         pool = self.scheduler.open_pool(function.name, function.memory_mb)
         pool.data = deployment
-        old = self._pools.get(function.name)
-        self._pools[function.name] = pool
+        key = function.name, function.version
+        old = self._pools.get(key)
+        self._pools[key] = pool
         if old is not None:
             route = Route(deployment, function.arn, pool)
             for invocation in self.scheduler.close_pool(now(), old):
@@ -124,9 +129,9 @@ class Dispatcher:
             self._superseded(old.data)
         return pool
 
-    def remove(self, name: str) -> None:
-        """The function was deleted: who waited is told so; who runs, ends."""
-        pool = self._pools.pop(name, None)
+    def remove(self, name: str, version: str) -> None:
+        """The version was deleted: who waited is told so; who runs, ends."""
+        pool = self._pools.pop((name, version), None)
         if pool is None:
             return
         for invocation in self.scheduler.close_pool(now(), pool):
@@ -142,9 +147,9 @@ class Dispatcher:
         if release is not None:
             self.run(release)
 
-    def pool(self, name: str) -> Pool[Invocation] | None:
-        """The current pool of a function."""
-        return self._pools.get(name)
+    def pool(self, name: str, version: str) -> Pool[Invocation] | None:
+        """The current pool of a function's version."""
+        return self._pools.get((name, version))
 
     # ---- invocations -----------------------------------------------------------------------------------------------
 
@@ -160,7 +165,8 @@ class Dispatcher:
         self.recent.append(invocation)
         pool = invocation.route.pool
         if pool.closed is not None:  # superseded between resolving and submitting
-            pool = self._pools.get(invocation.route.function.name, pool)
+            function = invocation.route.function
+            pool = self._pools.get((function.name, function.version), pool)
             if pool.closed is not None:
                 arn = invocation.route.arn
                 self._fail(invocation, ResourceNotFoundException(f"Function not found: {arn}"))

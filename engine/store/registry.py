@@ -66,7 +66,7 @@ log = logging.getLogger("lambent.store")
 
 
 class FunctionChange(Struct, frozen=True):
-    """What became of a function.
+    """What became of one version of a function. A deleted function is told version by version, ``$LATEST`` last.
 
     Attributes:
         name: the function.
@@ -79,6 +79,12 @@ class FunctionChange(Struct, frozen=True):
     old: FunctionVersion | None
     new: FunctionVersion | None
     reserved: int | None = None
+
+    @property
+    def version(self) -> str:
+        """Which version: ``$LATEST`` or a number."""
+        either = self.new or self.old
+        return LATEST if either is None else either.version
 
 
 class _Record:
