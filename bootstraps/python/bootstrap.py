@@ -699,9 +699,10 @@ def _site():
 def _search_path(task_root):
     """The task root first, then layers, then what Python has itself."""
     extra = [task_root]
+    layers = _env("LAMBENT_OPT", "/opt") + "/python"  # elsewhere where nothing is mounted
     try:
-        posix.stat("/opt/python")
-        extra += [f"/opt/python/lib/{VERSION}/site-packages", "/opt/python"]
+        posix.stat(layers)
+        extra += [f"{layers}/lib/{VERSION}/site-packages", layers]
     except OSError:
         pass
     sys.path[:] = extra + [entry for entry in sys.path if entry and entry not in extra]

@@ -7,13 +7,14 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 import anyio.to_thread
 
 from engine.lifecycle.variables import Identity, variables
 from engine.model.function import FunctionVersion
 from engine.model.limits import MB_PER_VCPU
-from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits, SpawnFailed
+from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits, SandboxPaths, SpawnFailed
 from engine.telemetry.logs import FunctionLog
 
 RuntimeCommand = Callable[[str], Awaitable[Sequence[str] | None]]
@@ -30,6 +31,7 @@ class Deployment:
     Attributes:
         function: the configuration; a change makes a new Deployment.
         code_root: where the code lies, as the engine sees it.
+        opt_root: where its merged layers lie, as the engine sees it (``/opt`` for the function); None without layers.
         log: the function's log, shared by all its revisions.
         limits: what its sandboxes are allowed.
         environments: how many of it there are.
@@ -39,12 +41,14 @@ class Deployment:
     __slots__ = (
         "_command",
         "_identity",
+        "_in_layers",
         "_release",
         "code_root",
         "environments",
         "function",
         "limits",
         "log",
+        "opt_root",
         "superseded",
     )
 
@@ -56,10 +60,13 @@ class Deployment:
         identity: Identity,
         command: RuntimeCommand,
         release: Callable[[], Awaitable[None]] | None = None,
+        opt_root: str | None = None,
     ) -> None:
         """Describe a revision; `release` is awaited once when nothing will run its code any more."""
         self.function = function
         self.code_root = code_root
+        self.opt_root = opt_root
+        self._in_layers: bool | None = None if opt_root is not None else False
         self.log = log
         self._identity = identity
         self._command = command
@@ -94,20 +101,40 @@ class Deployment:
         Raises:
             EntrypointMissing: with the words for Runtime.InvalidEntrypoint.
         """
-        paths = sandbox.paths(self.code_root)
+        paths = sandbox.paths(self.code_root, self.opt_root)
         command = await self._command(self.function.runtime or "")
         return ProcessSpec(
-            argv=list(command) if command is not None else [f"{paths.task_root}/bootstrap"],
+            argv=list(command) if command is not None else [await self._bootstrap(paths)],
             env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream),
             cwd=paths.task_root,
-            folders={paths.task_root: self.code_root} if paths.task_root != self.code_root else {},
+            folders={inside: host for inside, host in self._folders(paths) if inside != host},
         )
+
+    def _folders(self, paths: SandboxPaths) -> list[tuple[str, str]]:
+        """What the function is shown: the path inside, the host's folder."""
+        shown = [(paths.task_root, self.code_root)]
+        if self.opt_root is not None:
+            shown.append((paths.opt, self.opt_root))
+        return shown
+
+    async def _bootstrap(self, paths: SandboxPaths) -> str:
+        """The package's bootstrap; that of the layers when the package has none (facts §5.2)."""
+        if self._in_layers is None:
+            self._in_layers = await anyio.to_thread.run_sync(self._bootstrap_in_layers)
+        return f"{paths.opt if self._in_layers else paths.task_root}/bootstrap"
+
+    def _bootstrap_in_layers(self) -> bool:
+        # What is there already when it is looked for need not be executable: that is told apart by executing it.
+        return not Path(self.code_root, "bootstrap").is_file() and Path(self.opt_root or "", "bootstrap").is_file()
 
     async def explain(self, refused: SpawnFailed, sandbox: Sandbox) -> str:
         """Why the runtime could not be executed, in AWS's words (facts §4.2)."""
-        task_root = sandbox.paths(self.code_root).task_root
-        path = self.code_root + refused.path.removeprefix(task_root) if task_root != self.code_root else refused.path
+        paths = sandbox.paths(self.code_root, self.opt_root)
+        path = refused.path
+        for inside, host in self._folders(paths):
+            if path.startswith(f"{inside}/"):
+                path = host + path.removeprefix(inside)
+                break
         if refused.errno == errno.ENOENT and not await anyio.to_thread.run_sync(os.path.lexists, path):
-            # Where a bootstrap is looked for (facts §5.2); layers (/opt) are not there yet.
-            return f"Couldn't find valid bootstrap(s): [{task_root}/bootstrap /opt/bootstrap]"
+            return f"Couldn't find valid bootstrap(s): [{paths.task_root}/bootstrap {paths.opt}/bootstrap]"
         return str(refused)

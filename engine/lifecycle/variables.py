@@ -48,18 +48,18 @@ def variables(
     Args:
         function: whose runtime it is.
         identity: region and credentials.
-        paths: where the process sees its code, its runtime and /tmp.
+        paths: where the process sees its code, its layers, its runtime and /tmp.
         runtime_api: ``host:port`` of this environment's Runtime API.
         log_stream: this environment's log stream.
     """
-    task, runtime_dir = paths.task_root, paths.runtime_dir
+    task, runtime_dir, opt = paths.task_root, paths.runtime_dir, paths.opt
     runtime = function.runtime or ""
     out = {
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
-        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "PATH": f"/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:{opt}/bin",
         "LD_LIBRARY_PATH": (
-            f"/var/lang/lib:/lib64:/usr/lib64:{runtime_dir}:{runtime_dir}/lib:{task}:{task}/lib:/opt/lib"
+            f"/var/lang/lib:/lib64:/usr/lib64:{runtime_dir}:{runtime_dir}/lib:{task}:{task}/lib:{opt}/lib"
         ),
         "PWD": task,
         "SHLVL": "0",
@@ -74,10 +74,13 @@ def variables(
         out["PYTHONPATH"] = runtime_dir
     elif runtime.startswith("nodejs"):
         out["NODE_PATH"] = (
-            f"/opt/nodejs/node{runtime[6:].partition('.')[0]}/node_modules:/opt/nodejs/node_modules:"
+            f"{opt}/nodejs/node{runtime[6:].partition('.')[0]}/node_modules:{opt}/nodejs/node_modules:"
             f"{runtime_dir}/node_modules:{runtime_dir}:{task}"
         )
     out.update(function.environment)
+    out.pop("LAMBENT_OPT", None)  # tells our bootstraps where layers are that are not at /opt
+    if opt != "/opt":
+        out["LAMBENT_OPT"] = opt
     out.update(
         {
             "_HANDLER": function.handler,

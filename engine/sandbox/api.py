@@ -117,8 +117,13 @@ class Sandbox(Protocol):
     tmp_dir: str
     """Where /tmp of the sandbox is, as the engine sees it."""
 
-    def paths(self, code_root: str) -> SandboxPaths:
-        """Which paths the processes inside will see for their code, runtime directory and /tmp."""
+    def paths(self, code_root: str, opt_root: str | None = None) -> SandboxPaths:
+        """Which paths the processes inside will see for their code, layers, runtime directory and /tmp.
+
+        Args:
+            code_root: the host's folder of the function's code.
+            opt_root: the host's folder of its merged layers; None when it has none.
+        """
         ...
 
     def admits(self, connection: socket.socket) -> bool:
@@ -169,6 +174,9 @@ class SandboxPaths(Struct, frozen=True):
     """LAMBDA_RUNTIME_DIR."""
     tmp: str
     """``/tmp`` in sandbox mode; a private folder (also TMPDIR) in process mode."""
+    opt: str = "/opt"
+    """Where the layers are: ``/opt`` in sandbox mode and for a function without layers; in process mode the host's
+    folder of the merged layers, which the runtime is told by the variable LAMBENT_OPT."""
 
 
 class SandboxProvider(Protocol):

@@ -133,9 +133,14 @@ class ProcessSandbox:
         """The processes that `spawn` made and that still run."""
         return sorted(pid for pid, process in self._processes.items() if process.returned)
 
-    def paths(self, code_root: str) -> SandboxPaths:
+    def paths(self, code_root: str, opt_root: str | None = None) -> SandboxPaths:
         """Nothing is mounted here: the paths are the host's."""
-        return SandboxPaths(task_root=code_root, runtime_dir=self._provider.lambda_runtime_dir, tmp=self.tmp_dir)
+        return SandboxPaths(
+            task_root=code_root,
+            runtime_dir=self._provider.lambda_runtime_dir,
+            tmp=self.tmp_dir,
+            opt=opt_root or "/opt",
+        )
 
     def admits(self, connection: socket.socket) -> bool:
         """Whether the connection is of a process of this sandbox, as far as its user tells."""

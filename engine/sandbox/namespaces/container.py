@@ -80,9 +80,9 @@ class NamespaceSandbox:
         """The processes that `spawn` made and that still run."""
         return sorted(process.pid for process in self._processes.values() if process.returned)
 
-    def paths(self, code_root: str) -> SandboxPaths:
+    def paths(self, code_root: str, opt_root: str | None = None) -> SandboxPaths:
         """As on Lambda."""
-        return SandboxPaths(task_root=view.TASK, runtime_dir=view.RUNTIME, tmp=view.TMP)
+        return SandboxPaths(task_root=view.TASK, runtime_dir=view.RUNTIME, tmp=view.TMP, opt=view.OPT)
 
     def assign(self, sandbox_id: str, limits: SandboxLimits) -> None:
         """A blank gets its name and its limits; they are set before anything runs in it."""
