@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "invoke": "Invoke a function on a server.",
     "ps": "List a server's execution environments.",
     "logs": "Show a function's log.",
+    "conform": "Judge a bootstrap by the Runtime API's contract.",
     "story": "Tell what happened to one invocation, step by step.",
     "demo": "Show functions in several languages start, answer and fail.",
     "bench": "Measure cold starts, warm latency and throughput.",
