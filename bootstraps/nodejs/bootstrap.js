@@ -477,8 +477,8 @@ class Runtime {
     global[TENANT_ID] = headers['lambda-runtime-aws-tenant-id'];
 
     const posted = (error, answer) => {
-      // 413: the result was too large, its caller has been told, and this runtime goes on.
-      if (error || (answer.status >= 300 && answer.status !== 413)) {
+      // 410, 413: too late, or too large; its caller has been told, and this runtime goes on.
+      if (error || (answer.status >= 300 && answer.status !== 413 && answer.status !== 410)) {
         const why = error ? error.message : `${answer.status} ${answer.body}`;
         writeAll(2, Buffer.from(`bootstrap: the Runtime API refused the result of ${id}: ${why}\n`));
         process.exit(1);

@@ -798,7 +798,7 @@ def _serve(client, log, handler, ascii_only):
                 f"invocation/{request_id}/error", to_json(result, ascii_only).encode("utf-8", "replace"), headers=echo
             )
         event = context = result = None  # a big payload does not stay in memory until the next one
-        if status >= 300 and status != 413:  # 413: the caller has been told; this runtime goes on
+        if status >= 300 and status not in {410, 413}:  # too late, too large: its caller has been told; go on
             raise RuntimeError(
                 f"Runtime API refused the result of {request_id}: {status} {answer.decode('utf-8', 'replace')}"
             )

@@ -38,7 +38,10 @@ _MARKS = {
 @click.option("--memory", type=int, default=512, metavar="MB", show_default=True, help="Memory size in MB.")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="A variable for the function; may be repeated.")
 @click.option(
-    "--only", multiple=True, metavar="PATTERN", help="Clauses by id, such as 'answer.*'; may be repeated.  [default: all]"
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Clauses by id, such as 'answer.*'; may be repeated.  [default: all]",
 )
 @click.option(
     "--known",

@@ -71,7 +71,7 @@ class _Packaged:
             spec = await self._deployment.process(sandbox, self._deployment.log_stream())
             exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
             spec = replace(spec, env={**spec.env, **variables})
-            process = await sandbox.spawn(spec, lambda how: exited.done() or exited.set_result(how))
+            process = await sandbox.spawn(spec, exited.set_result)
             started = _Running(sandbox, process, exited)
             try:
                 yield started

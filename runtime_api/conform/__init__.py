@@ -1,12 +1,12 @@
 """Does a runtime keep the Runtime API's contract? Clause by clause, with the bytes that broke it.
 
 A runtime (a bootstrap) is the client side of the Runtime API. It is easy to write one that works, and hard to know
-whether it will go on working: with a payload of six megabytes, an id that is no UUID, a slow engine, a refused answer.
-Here each demand that a runtime can break is a *clause*: an id, one sentence, where it is written, whether a runtime must
-or should keep it, and a test that starts the runtime and plays the engine's part, byte by byte.
+whether it will go on: with a payload of six megabytes, an id that is no UUID, a slow engine, a refused answer.
+Here each demand that a runtime can break is a *clause*: an id, one sentence, where it is written, whether a runtime
+must or should keep it, and a test that starts the runtime and plays the engine's part, byte by byte.
 
-**The function.** To see what a runtime does with results and errors it must have a function that can be told what to do.
-The convention: the event is an object, its ``do`` a verb::
+**The function.** To see what a runtime does with results and errors it must have a function that can be told what to
+do. The convention: the event is an object, its ``do`` a verb::
 
     {"do": "verbs"}                      -> the list of the verbs that it knows, as texts
     {"do": "echo", "value": V}           -> V

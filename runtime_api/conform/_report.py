@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from msgspec import Struct
 
@@ -114,7 +114,7 @@ class Report(Struct, frozen=True, kw_only=True):
     def as_junit(self) -> str:
         """JUnit XML, as CI servers read it: advice and recorded deviations count as passed, with a note."""
         failures = self.count(Outcome.FAIL) + self.count(Outcome.STALE)
-        suite = ElementTree.Element(
+        suite = ET.Element(
             "testsuite",
             name=f"lambent conform {self.subject}",
             tests=str(len(self.results)),
@@ -124,23 +124,21 @@ class Report(Struct, frozen=True, kw_only=True):
             time=f"{sum(result.seconds for result in self.results):.3f}",
         )
         for result in self.results:
-            case = ElementTree.SubElement(
-                suite, "testcase", classname="conform", name=result.id, time=f"{result.seconds:.3f}"
-            )
+            case = ET.SubElement(suite, "testcase", classname="conform", name=result.id, time=f"{result.seconds:.3f}")
             if result.outcome in {Outcome.FAIL, Outcome.STALE}:
-                failure = ElementTree.SubElement(case, "failure", message=_xml(result.reason))
+                failure = ET.SubElement(case, "failure", message=_xml(result.reason))
                 failure.text = _xml(
                     f"{result.title} ({result.source})\nexpected: {result.expected}\ngot:\n{result.got}\n"
                 )
             elif result.outcome is Outcome.NOT_APPLICABLE:
-                ElementTree.SubElement(case, "skipped", message=_xml(result.reason))
+                ET.SubElement(case, "skipped", message=_xml(result.reason))
             elif result.outcome is not Outcome.PASS:
-                note = ElementTree.SubElement(case, "system-out")
+                note = ET.SubElement(case, "system-out")
                 note.text = _xml(f"{result.outcome}: {result.reason}")
-        suites = ElementTree.Element("testsuites")
+        suites = ET.Element("testsuites")
         suites.append(suite)
-        ElementTree.indent(suites)
-        return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+        ET.indent(suites)
+        return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _judge(result: Result, reason: str | None) -> Result:
@@ -148,12 +146,10 @@ def _judge(result: Result, reason: str | None) -> Result:
 
     if reason is None:
         return result
-    if result.outcome is Outcome.FAIL:
+    if result.outcome in {Outcome.FAIL, Outcome.ADVICE}:
         return replace(result, outcome=Outcome.DEVIATION, reason=f"{reason} ({result.reason})")
     if result.outcome is Outcome.PASS:
-        return replace(
-            result, outcome=Outcome.STALE, reason=f"recorded as a known deviation, but it passes: {reason}"
-        )
+        return replace(result, outcome=Outcome.STALE, reason=f"recorded as a known deviation, but it passes: {reason}")
     return result
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
-
+from collections.abc import Callable
 
 from ._clause import Clause
 from ._report import Outcome, Report, Result, Weight
@@ -15,7 +14,6 @@ from ._subject import Subject
 from .clauses import CLAUSES
 
 __all__ = ["conform"]
-
 
 
 async def conform(
@@ -97,5 +95,3 @@ async def _judge(clause: Clause, subject: Subject, verbs: frozenset[str], patien
         output=output,
         seconds=time.monotonic() - began,
     )
-
-

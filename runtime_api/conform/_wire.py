@@ -81,7 +81,7 @@ class Exchange:
         return bytes(self.body)
 
     async def more(self, than: int) -> int:
-        """Wait until there are more than so many bytes of body, or it is complete. Returns how many. Raises `Broken`."""
+        """Wait for more than so many bytes of body, or its end. Returns how many there are. Raises `Broken`."""
         while len(self.body) <= than and not self.complete:
             if self.broken is not None:
                 raise Broken(self.broken)
@@ -290,7 +290,7 @@ def _take(exchange: Exchange, piece: bytes) -> None:
 
 
 def show(data: bytes, limit: int) -> str:
-    """Bytes for a report: text as text, line ends as line ends, everything else as ``\\xNN``."""
+    """Bytes for a report: text as text, line ends as line ends, everything else escaped."""
     text = data[:limit].decode("utf-8", "backslashreplace").replace("\r\n", "\n")
     out = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
     return out if len(data) <= limit else out + "…"

@@ -75,7 +75,15 @@ class Connection:
             name, _, value = line.partition(":")
             headers[name if FLAW == "case-sensitive" else name.lower()] = value.strip()
         if FLAW == "case-sensitive":
-            headers = {{"Lambda-Runtime-Aws-Request-Id": "lambda-runtime-aws-request-id", "Content-Length": "content-length", "Lambda-Runtime-Deadline-Ms": "lambda-runtime-deadline-ms", "Lambda-Runtime-Invoked-Function-Arn": "lambda-runtime-invoked-function-arn"}.get(name, name): value for name, value in headers.items()}
+            headers = {
+                {
+                    "Lambda-Runtime-Aws-Request-Id": "lambda-runtime-aws-request-id",
+                    "Content-Length": "content-length",
+                    "Lambda-Runtime-Deadline-Ms": "lambda-runtime-deadline-ms",
+                    "Lambda-Runtime-Invoked-Function-Arn": "lambda-runtime-invoked-function-arn",
+                }.get(name, name): value
+                for name, value in headers.items()
+            }
         body = b""
         if "chunked" in headers.get("transfer-encoding", "") and FLAW != "no-chunks":
             while True:
@@ -159,7 +167,9 @@ def next_invocation(connection):
                 connection.sock = connection.sock or socket.create_connection((HOST, int(PORT)))
                 connection.buffer = getattr(connection, "buffer", b"")
                 connection.sock.settimeout(1.0)
-            status, headers, body = connection.request("POST" if FLAW == "wrong-method" else "GET", path, body=b"{}" if FLAW == "poll-with-body" else None)
+            status, headers, body = connection.request(
+                "POST" if FLAW == "wrong-method" else "GET", path, body=b"{}" if FLAW == "poll-with-body" else None
+            )
         except TimeoutError:
             sys.exit("timed out")
         except Gone:
@@ -182,12 +192,14 @@ def post(connection, path, body, headers=None):
     answers = {413, 410, 403, 400}
     for _ in range(3):
         try:
-            status, _, _ = connection.request("POST", ROOT + path, {"Content-Type": "application/json", **(headers or {})}, body)
+            status, _, _ = connection.request(
+                "POST", ROOT + path, {"Content-Type": "application/json", **(headers or {})}, body
+            )
         except Gone:
             continue
         if status == 202:
             return
-        if status == 413 and FLAW == "dies-of-413" or status == 410 and FLAW == "dies-of-410":
+        if (status == 413 and FLAW == "dies-of-413") or (status == 410 and FLAW == "dies-of-410"):
             sys.exit(str(status))
         if FLAW == "hangs-when-refused":
             time.sleep(60)
@@ -216,7 +228,11 @@ def serve_one(connection):
         headers["lambda-runtime-trace-id"]
     if FLAW == "small-headers" and any(len(value) > 1000 for value in headers.values()):
         sys.exit("a header is too long")
-    echoed = {"Lambda-Runtime-Invocation-Id": headers["lambda-runtime-invocation-id"]} if "lambda-runtime-invocation-id" in headers and FLAW != "no-attempt" else {}
+    echoed = (
+        {"Lambda-Runtime-Invocation-Id": headers["lambda-runtime-invocation-id"]}
+        if "lambda-runtime-invocation-id" in headers and FLAW != "no-attempt"
+        else {}
+    )
     if FLAW == "eager":
         threading.Thread(target=Connection().request, args=("GET", ROOT + "invocation/next"), daemon=True).start()
         time.sleep(0.1)
@@ -244,7 +260,9 @@ def serve_one(connection):
         if FLAW == "error-as-response":
             return post(connection, f"invocation/{request_id}/response", error_of(error), echoed)
         more = {"Lambda-Runtime-Function-Error-Type": "oops" if FLAW == "bad-error-type" else "Function.Failed"}
-        more["Lambda-Runtime-Function-XRay-Error-Cause"] = "{" if FLAW == "bad-xray" else '{"working_directory":"/","exceptions":[],"paths":[]}'
+        more["Lambda-Runtime-Function-XRay-Error-Cause"] = (
+            "{" if FLAW == "bad-xray" else '{"working_directory":"/","exceptions":[],"paths":[]}'
+        )
         post(connection, f"invocation/{request_id}/error", error_of(error), {**echoed, **more})
         if FLAW == "dies-of-errors" or (FLAW == "dies-of-odd-headers" and "JSON" in type(error).__name__):
             sys.exit("after an error")
@@ -265,28 +283,37 @@ def stream(connection, request_id, event, echoed):
         time.sleep(pause)
         chunks = [b"".join(pieces)]
     else:
+
         def produce():
             for index, piece in enumerate(pieces):
                 if index:
                     time.sleep(event.get("pause_ms", 0) / 1000)
                     if FLAW == "stream-eager" and index == 1:
-                        threading.Thread(target=Connection().request, args=("GET", ROOT + "invocation/next"), daemon=True).start()
+                        threading.Thread(
+                            target=Connection().request, args=("GET", ROOT + "invocation/next"), daemon=True
+                        ).start()
                         time.sleep(0.2)
                 yield piece
+
         chunks = produce()
     trailers = {}
     if event.get("fail") and FLAW != "no-trailers":
-        body = base64.b64encode(json.dumps({"errorMessage": event["fail"], "errorType": "ValueError"}).encode()).decode()
+        body = base64.b64encode(
+            json.dumps({"errorMessage": event["fail"], "errorType": "ValueError"}).encode()
+        ).decode()
         trailers = {"Lambda-Runtime-Function-Error-Type": "Function.Failed", "Lambda-Runtime-Function-Error-Body": body}
     if FLAW == "stream-drops":
         chunks = pieces[:-1]
     headers = {
         "Trailer": "Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body",
-        "Content-Type": "application/octet-stream", **echoed,
+        "Content-Type": "application/octet-stream",
+        **echoed,
     }
     if FLAW != "no-mode":
         headers["Lambda-Runtime-Function-Response-Mode"] = "streaming"
-    connection.request("POST", f"{ROOT}invocation/{request_id}/response", headers, chunks=chunks, trailers=lambda: trailers)
+    connection.request(
+        "POST", f"{ROOT}invocation/{request_id}/response", headers, chunks=chunks, trailers=lambda: trailers
+    )
 
 
 def initialise(connection):
@@ -295,7 +322,9 @@ def initialise(connection):
             return
         path = "init/error" if FLAW != "init-error-elsewhere" else "init/failed"
         try:
-            connection.request("POST", ROOT + path, {"Content-Type": "application/json"}, error_of(ImportError("no such module")))
+            connection.request(
+                "POST", ROOT + path, {"Content-Type": "application/json"}, error_of(ImportError("no such module"))
+            )
         except Gone:
             pass
         if FLAW == "init-error-stays":

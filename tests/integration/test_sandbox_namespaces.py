@@ -26,7 +26,9 @@ async def ran(sandbox, script: str, **options) -> str:
     return output.decode()
 
 
-async def test_the_view_has_the_systems_programs_and_nothing_else_of_the_host(namespace_provider: NamespaceProvider) -> None:
+async def test_the_view_has_the_systems_programs_and_nothing_else_of_the_host(
+    namespace_provider: NamespaceProvider,
+) -> None:
     sandbox = await namespace_provider.acquire("one", LIMITS)
     listing = (await ran(sandbox, "ls -A /; ls -A /home /work /root /run /sys /boot 2>&1 || true")).split()
     assert {"usr", "etc", "dev", "proc", "tmp", "var", "opt", "bin", "lib"} <= set(listing)
@@ -196,7 +198,9 @@ async def test_when_its_first_process_is_killed_the_next_spawn_makes_the_sandbox
     assert await ran(sandbox, "echo again; id -un") == "again\nsbx_user1051\n"
 
 
-async def test_when_the_spawner_is_killed_sandboxes_end_and_can_be_used_again(namespace_provider: NamespaceProvider) -> None:
+async def test_when_the_spawner_is_killed_sandboxes_end_and_can_be_used_again(
+    namespace_provider: NamespaceProvider,
+) -> None:
     sandbox = await namespace_provider.acquire("one", LIMITS)
     watched = await shell(sandbox, "echo ready; sleep 93")
     await watched.until(b"ready")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from .._clause import Clause
+from runtime_api.conform._clause import Clause
+
 from .answering import ANSWERING
 from .concurrency import CONCURRENCY
 from .context import CONTEXT

@@ -5,15 +5,17 @@ from __future__ import annotations
 import uuid
 from typing import Any, Final
 
-from .._clause import GUIDE, SHOULD, Topic
-from .._session import Failed, NotApplicable, Session, encode, fail
+from runtime_api.conform._clause import GUIDE, SHOULD, Topic
+from runtime_api.conform._session import Failed, Session, encode, fail
 
 ANSWERING: Final = Topic("answer", f"{GUIDE}: Invocation response")
 _WIRE = "what AWS's own clients send"
 _REFUSED = b'{"errorMessage":"refused for a test","errorType":"Refused"}'
 
 
-@ANSWERING.clause("path", "The result is POSTed to /runtime/invocation/{id}/response with the id that came with the event.")
+@ANSWERING.clause(
+    "path", "The result is POSTed to /runtime/invocation/{id}/response with the id that came with the event."
+)
 async def path(session: Session) -> None:
     post = await session.echo("result")
     if post.defects:
@@ -57,7 +59,9 @@ async def attempt(session: Session) -> None:
     post = await session.echo("attempt", headers={"Lambda-Runtime-Invocation-Id": token})
     got = post.header("lambda-runtime-invocation-id")
     if got != token:
-        fail(f"the header is {got!r}" if got else "the header is missing", f"Lambda-Runtime-Invocation-Id: {token}", post)
+        fail(
+            f"the header is {got!r}" if got else "the header is missing", f"Lambda-Runtime-Invocation-Id: {token}", post
+        )
 
 
 VALUES: Final[dict[str, Any]] = {
@@ -97,7 +101,9 @@ async def large(session: Session) -> None:
         await session.echo(value)
 
 
-@ANSWERING.clause("empty-event", "An event without a single byte does not break the runtime: it answers, or posts an error.")
+@ANSWERING.clause(
+    "empty-event", "An event without a single byte does not break the runtime: it answers, or posts an error."
+)
 async def empty_event(session: Session) -> None:
     await _odd(session, b"")
 
@@ -162,15 +168,17 @@ async def _refused(session: Session, status: int, *, may_end: bool) -> None:
     post = await session.post(request_id, accept=False)
     await post.answer(status, _REFUSED)
     try:
+        wanted = "GET of next" + (", or the runtime's end" if may_end else "")
+        exchange = await session.request(wanted)
         for _ in range(10):  # some report the refusal as an error of the invocation, or try again
-            exchange = await session.request("GET of next" + (", or the runtime's end" if may_end else ""))
             if exchange.method == "GET":
-                session.put_back(exchange)
                 break
             await session.body(exchange)
             await exchange.answer(status, _REFUSED)
+            exchange = await session.request(wanted)
         else:
-            fail("it posted ten times more", "GET of next", exchange)
+            fail("it posted ten times more", wanted, exchange)
+        session.put_back(exchange)
         await session.lives(f"after a {status}")
     except Failed as failed:
         if may_end and "ended" in failed.reason:
@@ -206,9 +214,3 @@ async def state(session: Session) -> None:
     session.need("count", "count its calls")
     for number in (1, 2, 3):
         session.holds(await session.invoke({"do": "count"}), number)
-
-
-def need_echo(session: Session) -> None:
-    """For clauses that mean nothing to a function that only echoes."""
-    if "echo" not in session.verbs:
-        raise NotApplicable("the function only echoes its event")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from .._clause import SHOULD, Topic
-from .._session import NEXT, NotApplicable, Session, encode, fail
-from .._wire import Exchange
+from runtime_api.conform._clause import SHOULD, Topic
+from runtime_api.conform._session import NEXT, NotApplicable, Session, encode, fail
+from runtime_api.conform._wire import Exchange
 
 CONCURRENCY: Final = Topic("concurrent", "Lambda Managed Instances, Runtime API; AWS's runtime clients")
 _MANY: Final = 3
@@ -36,7 +36,9 @@ async def _polls(session: Session) -> list[Exchange]:
     return polls
 
 
-@CONCURRENCY.clause("polls", "With AWS_LAMBDA_MAX_CONCURRENCY=3 it has three polls parked, and not more.", variables=_SETTING)
+@CONCURRENCY.clause(
+    "polls", "With AWS_LAMBDA_MAX_CONCURRENCY=3 it has three polls parked, and not more.", variables=_SETTING
+)
 async def polls(session: Session) -> None:
     found = await _polls(session)
     if len(found) != _MANY:
@@ -44,7 +46,9 @@ async def polls(session: Session) -> None:
     await session.silence(0.5, f"{_MANY} parked polls and nothing else")
 
 
-@CONCURRENCY.clause("matched", "Invocations that run at the same time get their own answers, in whatever order.", variables=_SETTING)
+@CONCURRENCY.clause(
+    "matched", "Invocations that run at the same time get their own answers, in whatever order.", variables=_SETTING
+)
 async def matched(session: Session) -> None:
     given: dict[str, str] = {}
     for number, poll in enumerate(await _polls(session)):
@@ -63,7 +67,12 @@ async def matched(session: Session) -> None:
         await exchange.accept()
 
 
-@CONCURRENCY.clause("late", "410 to the answer of one (its time is over) leaves the others, and the worker polls again.", weight=SHOULD, variables=_SETTING)
+@CONCURRENCY.clause(
+    "late",
+    "410 to the answer of one (its time is over) leaves the others, and the worker polls again.",
+    weight=SHOULD,
+    variables=_SETTING,
+)
 async def late(session: Session) -> None:
     first, *others = await _polls(session)
     event = {"do": "echo", "value": 1} if "echo" in session.verbs else 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from .._clause import GUIDE, SHOULD, Topic
-from .._session import ARN, NotApplicable, Session, encode, fail
+from runtime_api.conform._clause import GUIDE, SHOULD, Topic
+from runtime_api.conform._session import ARN, NotApplicable, Session, encode, fail
 
 CONTEXT: Final = Topic("context", f"{GUIDE}: Next invocation, response headers")
 
@@ -50,7 +50,11 @@ async def deadline(session: Session) -> None:
             fail(f"the handler was told {got!r} ms", f"between {low:.0f} and {high:.0f} ms")
 
 
-@CONTEXT.clause("trace", "The trace header reaches the handler's environment (_X_AMZN_TRACE_ID), anew with each invocation.", weight=SHOULD)
+@CONTEXT.clause(
+    "trace",
+    "The trace header reaches the handler's environment (_X_AMZN_TRACE_ID), anew with each invocation.",
+    weight=SHOULD,
+)
 async def trace(session: Session) -> None:
     for value in ("Root=1-1-1;Parent=1;Sampled=1", "Root=1-2-2;Parent=2;Sampled=0"):
         got = await _told(session, "traceId", "_X_AMZN_TRACE_ID", headers={"Lambda-Runtime-Trace-Id": value})
@@ -58,7 +62,9 @@ async def trace(session: Session) -> None:
             fail(f"the handler saw {got!r}", f"{value!r}")
 
 
-@CONTEXT.clause("trace-gone", "Without a trace header the handler does not see that of an invocation before.", weight=SHOULD)
+@CONTEXT.clause(
+    "trace-gone", "Without a trace header the handler does not see that of an invocation before.", weight=SHOULD
+)
 async def trace_gone(session: Session) -> None:
     await _told(session, "traceId", "_X_AMZN_TRACE_ID", headers={"Lambda-Runtime-Trace-Id": "Root=1-1-1"})
     got = await _told(session, "traceId", "_X_AMZN_TRACE_ID", headers={"Lambda-Runtime-Trace-Id": None})
@@ -84,7 +90,9 @@ async def client_gone(session: Session) -> None:
         fail(f"the handler was told {got!r}", "nothing")
 
 
-@CONTEXT.clause("odd-values", "A header value that is not as expected is an error of that invocation at the most.", weight=SHOULD)
+@CONTEXT.clause(
+    "odd-values", "A header value that is not as expected is an error of that invocation at the most.", weight=SHOULD
+)
 async def odd_values(session: Session) -> None:
     for name, value in (
         ("Lambda-Runtime-Client-Context", "this is { not JSON"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 from typing import Final
 
-from .._clause import Topic
-from .._session import Session
+from runtime_api.conform._clause import Topic
+from runtime_api.conform._session import Session
 
 ENDING: Final = Topic("end", "AWS Lambda developer guide, Execution environment lifecycle: Shutdown phase")
 

@@ -6,9 +6,9 @@ import json
 import re
 from typing import Any, Final
 
-from .._clause import GUIDE, SHOULD, Topic
-from .._session import Failed, NotApplicable, Session, encode, fail
-from .._wire import Exchange
+from runtime_api.conform._clause import GUIDE, SHOULD, Topic
+from runtime_api.conform._session import Failed, NotApplicable, Session, encode, fail
+from runtime_api.conform._wire import Exchange
 
 ERRORS: Final = Topic("error", f"{GUIDE}: Invocation error")
 INIT: Final = Topic("init", f"{GUIDE}: Initialization error")
@@ -47,7 +47,9 @@ async def trace(session: Session) -> None:
 
 
 @ERRORS.clause(
-    "type-header", "Lambda-Runtime-Function-Error-Type, where it is sent, is of the form Category.Reason.", weight=SHOULD
+    "type-header",
+    "Lambda-Runtime-Function-Error-Type, where it is sent, is of the form Category.Reason.",
+    weight=SHOULD,
 )
 async def type_header(session: Session) -> None:
     post = await _failing(session)
@@ -103,7 +105,9 @@ async def unserialisable(session: Session) -> None:
     await session.lives("after a result that is no JSON")
 
 
-@ERRORS.clause("exit", "A handler that ends the process ends it: nothing is posted for the invocation afterwards.", weight=SHOULD)
+@ERRORS.clause(
+    "exit", "A handler that ends the process ends it: nothing is posted for the invocation afterwards.", weight=SHOULD
+)
 async def exit_(session: Session) -> None:
     session.need("exit", "end the process")
     poll = await session.poll()
@@ -148,7 +152,11 @@ async def init_shape(session: Session) -> None:
     _shaped(await _init_error(session))
 
 
-@INIT.clause("ends", "After init/error the process ends, with a code that is not 0, without asking for an invocation.", variables=_BROKEN)
+@INIT.clause(
+    "ends",
+    "After init/error the process ends, with a code that is not 0, without asking for an invocation.",
+    variables=_BROKEN,
+)
 async def ends(session: Session) -> None:
     await _init_error(session)
     how = await session.end("the process's end, and no further request")
@@ -174,5 +182,3 @@ async def _init_error(session: Session, *, accept: bool = True) -> Exchange:
     if accept:
         await exchange.accept()
     return exchange
-
-

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from .._clause import GUIDE, SHOULD, Topic
-from .._session import NEXT, Session, encode, fail, head
+from runtime_api.conform._clause import GUIDE, SHOULD, Topic
+from runtime_api.conform._session import NEXT, Session, encode, fail, head
 
 POLLING: Final = Topic("poll", f"{GUIDE}: Next invocation")
 _ONCE = "exactly one parked GET of next"
@@ -121,7 +121,9 @@ async def kept(session: Session) -> None:
         )
 
 
-@POLLING.clause("dropped", "A parked poll whose connection breaks is repeated, or the runtime ends: it does not hang, or spin.")
+@POLLING.clause(
+    "dropped", "A parked poll whose connection breaks is repeated, or the runtime ends: it does not hang, or spin."
+)
 async def dropped(session: Session) -> None:
     poll = await session.poll()
     await poll.drop()

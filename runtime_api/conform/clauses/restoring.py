@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from .._clause import Topic
-from .._session import NEXT, NotApplicable, Session, fail
-from .._wire import Exchange
+from runtime_api.conform._clause import Topic
+from runtime_api.conform._session import NEXT, NotApplicable, Session, fail
+from runtime_api.conform._wire import Exchange
 
 RESTORING: Final = Topic("restore", "AWS Lambda developer guide, SnapStart: Runtime hooks for custom runtimes")
 _SNAP_START: Final = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
@@ -23,20 +23,28 @@ async def _parked(session: Session) -> Exchange:
     return exchange
 
 
-@RESTORING.clause("parks", "With AWS_LAMBDA_INITIALIZATION_TYPE=snap-start it parks at /runtime/restore/next before its first poll.", variables=_SNAP_START)
+@RESTORING.clause(
+    "parks",
+    "With AWS_LAMBDA_INITIALIZATION_TYPE=snap-start it parks at /runtime/restore/next before its first poll.",
+    variables=_SNAP_START,
+)
 async def parks(session: Session) -> None:
     await _parked(session)
     await session.silence(0.5, "nothing until it is restored")
 
 
-@RESTORING.clause("resumes", "After the 200 of restore/next it asks for invocations and serves them.", variables=_SNAP_START)
+@RESTORING.clause(
+    "resumes", "After the 200 of restore/next it asks for invocations and serves them.", variables=_SNAP_START
+)
 async def resumes(session: Session) -> None:
     parked = await _parked(session)
     await parked.answer(200, b"")
     await session.echo("restored")
 
 
-@RESTORING.clause("waits", "It waits to be restored without a time limit of its own (three seconds here).", variables=_SNAP_START)
+@RESTORING.clause(
+    "waits", "It waits to be restored without a time limit of its own (three seconds here).", variables=_SNAP_START
+)
 async def waits(session: Session) -> None:
     parked = await _parked(session)
     await session.silence(3.0, "nothing until it is restored")

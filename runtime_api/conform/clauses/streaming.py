@@ -7,9 +7,9 @@ import binascii
 import json
 from typing import Final
 
-from .._clause import GUIDE, Topic
-from .._session import NotApplicable, Session, encode, fail
-from .._wire import Exchange
+from runtime_api.conform._clause import GUIDE, Topic
+from runtime_api.conform._session import NotApplicable, Session, encode, fail
+from runtime_api.conform._wire import Exchange
 
 STREAMING: Final = Topic("stream", f"{GUIDE}: Response streaming for custom runtimes")
 _INTEGRATION = "application/vnd.awslambda.http-integration-response"
@@ -26,7 +26,9 @@ async def _stream(session: Session, event: dict[str, object]) -> tuple[str, Exch
     return request_id, post
 
 
-@STREAMING.clause("mode", "A streamed response says so: Lambda-Runtime-Function-Response-Mode: streaming, and is chunked.")
+@STREAMING.clause(
+    "mode", "A streamed response says so: Lambda-Runtime-Function-Response-Mode: streaming, and is chunked."
+)
 async def mode(session: Session) -> None:
     _, post = await _stream(session, {"pieces": ["one", "two"]})
     if post.framing != "chunked":

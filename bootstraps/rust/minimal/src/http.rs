@@ -9,6 +9,9 @@ const SMALL: usize = 64 * 1024;
 /// One keep-alive connection with its receive buffer.
 pub struct Connection {
     stream: TcpStream,
+    address: SocketAddr,
+    /// The other side closes it after what it sent last: the next message needs a new one.
+    closing: bool,
     buffer: Vec<u8>,
     /// `buffer[start..end]` has been received and not been consumed.
     start: usize,
@@ -28,19 +31,28 @@ impl Connection {
         let address: SocketAddr = address
             .parse()
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "AWS_LAMBDA_RUNTIME_API is not ip:port"))?;
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        Ok(Connection { stream, buffer: vec![0; 16 * 1024], start: 0, end: 0 })
+        let stream = connect(address)?;
+        Ok(Connection { stream, address, closing: false, buffer: vec![0; 16 * 1024], start: 0, end: 0 })
     }
 
     /// Send one message in one write, as far as the socket takes it.
     pub fn send(&mut self, head: &mut Vec<u8>, body: &[u8]) -> Result<()> {
+        self.reopen()?;
         send(&mut self.stream, head, body)
     }
 
     /// Send a message whose body is that of `message`, without copying it when it is large.
     pub fn send_back(&mut self, head: &mut Vec<u8>, message: &Message) -> Result<()> {
+        self.reopen()?;
         send(&mut self.stream, head, &self.buffer[message.body.0..message.body.1])
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        if self.closing {
+            self.stream = connect(self.address)?;
+            self.closing = false;
+        }
+        Ok(())
     }
 
     /// Wait for one whole response.
@@ -70,6 +82,7 @@ impl Connection {
         }
         let status = status(&self.buffer[self.start..head_end])?;
         let head = &self.buffer[self.start..head_end];
+        self.closing = header(head, "connection").map_or(false, |value| value.eq_ignore_ascii_case("close"));
         if let Some(text) = header(head, "content-length") {
             let size: usize = text.parse().map_err(|_| broken("Content-Length"))?;
             let missing = (head_end - self.start + size).saturating_sub(self.end - self.start);
@@ -170,6 +183,12 @@ impl Connection {
     pub fn body(&self, message: &Message) -> &[u8] {
         &self.buffer[message.body.0..message.body.1]
     }
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 fn send(stream: &mut TcpStream, head: &mut Vec<u8>, body: &[u8]) -> Result<()> {

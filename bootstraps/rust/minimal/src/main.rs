@@ -98,8 +98,8 @@ fn serve() -> std::io::Result<()> {
             connection.send_back(&mut out, &event)?;
         }
         let answer = connection.receive()?;
-        // 413: the result was too large, its caller has been told, and life goes on.
-        if answer.status >= 300 && answer.status != 413 {
+        // Too late, or too large: its caller has been told, and life goes on.
+        if answer.status >= 300 && answer.status != 410 && answer.status != 413 {
             let body = String::from_utf8_lossy(connection.body(&answer)).into_owned();
             return Err(std::io::Error::new(std::io::ErrorKind::Other, format!("response: {} {body}", answer.status)));
         }
