@@ -19,13 +19,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import anyio
 import anyio.to_thread
 from msgspec import Struct
 
 from engine.errors import CodeStorageExceededException, DataDirectoryError, ServiceException
 from engine.model.limits import MAX_UNZIPPED
 from engine.store.settle import settle
+from engine.store.turns import Turns
 from engine.store.unzip import remove_tree, unzip
 
 log = logging.getLogger("lambent.store")
@@ -55,7 +55,7 @@ class CodeStore:
         self.root = root
         self._limit = limit
         self._durable = durable
-        self._locks: dict[str, tuple[anyio.Lock, int]] = {}
+        self._turns = Turns()
         self._held: Counter[str] = Counter()
 
     def tree(self, digest: str) -> Path:
@@ -90,7 +90,7 @@ class CodeStore:
         digest = await anyio.to_thread.run_sync(lambda: hashlib.sha256(package).hexdigest())
         self._held[digest] += 1
         try:
-            async with self._lock(digest):
+            async with self._turns.of(digest):
                 await settle(anyio.to_thread.run_sync(self._store, digest, package))
             yield Package(digest, len(package))
         finally:
@@ -104,7 +104,7 @@ class CodeStore:
 
     async def remove(self, digest: str, needed: Callable[[], bool] = lambda: False) -> None:
         """Remove a package, unless it is held or `needed` once its turn has come."""
-        async with self._lock(digest):
+        async with self._turns.of(digest):
             if not self.held(digest) and not needed():
                 await settle(anyio.to_thread.run_sync(self._remove, digest))
 
@@ -114,21 +114,6 @@ class CodeStore:
         there = await anyio.to_thread.run_sync(self._list)
         for digest in sorted(there - keep):
             await self.remove(digest)
-
-    @asynccontextmanager
-    async def _lock(self, digest: str) -> AsyncIterator[None]:
-        """One at a time per digest; the lock lives as long as somebody wants it."""
-        lock, users = self._locks.get(digest) or (anyio.Lock(), 0)
-        self._locks[digest] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks[digest]
-            if users == 1:
-                del self._locks[digest]
-            else:
-                self._locks[digest] = (lock, users - 1)
 
     # What follows runs in threads.
 

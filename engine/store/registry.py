@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import base64
 import logging
-import math
 import os
-from bisect import bisect_right, insort
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-import anyio
 import anyio.to_thread
 import msgspec
 from msgspec import Struct
@@ -32,26 +28,22 @@ from engine.errors import (
     ResourceConflictException,
 )
 from engine.model.function import LATEST, FunctionVersion
-from engine.model.limits import ACCOUNT_CONCURRENCY, MAX_UNZIPPED, TIMEOUT_S_MAX, UNRESERVED_FLOOR
-from engine.store import rows, rules, shapes
-from engine.store.code import CodeStore, Package
-from engine.store.constraints import check
+from engine.model.limits import ACCOUNT_CONCURRENCY, MAX_UNZIPPED, UNRESERVED_FLOOR
+from engine.store import rows, rules
+from engine.store.code import Package
 from engine.store.database import Database
+from engine.store.index import FunctionIndex, Record
 from engine.store.lock import DirectoryLock
-from engine.store.names import Names, Reference
+from engine.store.names import Names
+from engine.store.packages import Packages
 from engine.store.requests import (
     CreateFunctionRequest,
     UpdateFunctionCodeRequest,
     UpdateFunctionConfigurationRequest,
 )
 from engine.store.settle import settle
-from engine.store.usage import PackageUsage, digest_of
-
-MAX_PAGE: Final = 50
-"""Functions in one page of ListFunctions, whatever was asked for (facts §9.2)."""
-
-GRACE_S: Final = TIMEOUT_S_MAX + 60.0
-"""How long a package that no function names and nobody pinned is kept: an invocation may still run its code."""
+from engine.store.turns import Turns
+from engine.store.usage import digest_of
 
 _STALE_REVISION: Final = (
     "The Revision Id provided does not match the latest Revision Id. "
@@ -87,18 +79,7 @@ class FunctionChange(Struct, frozen=True):
         return LATEST if either is None else either.version
 
 
-class _Record:
-    """One function in memory."""
-
-    __slots__ = ("latest", "reserved", "tags")
-
-    def __init__(self, latest: FunctionVersion, tags: dict[str, str], reserved: int | None) -> None:
-        self.latest = latest
-        self.tags = tags
-        self.reserved = reserved
-
-
-class FunctionRegistry:
+class FunctionRegistry(FunctionIndex):
     """The domain service behind the control plane and the embedding API.
 
     Methods that take `function` accept every form of a name (:mod:`engine.store.names`); those that take `name` want
@@ -125,17 +106,14 @@ class FunctionRegistry:
         durable: bool = True,
         max_unzipped: int = MAX_UNZIPPED,
     ) -> None:
-        self.names = Names(account_id, region)
-        self.account_concurrency = account_concurrency
+        super().__init__(Names(account_id, region), account_concurrency)
         self._clock = clock
         self._lock = DirectoryLock(data_dir)
         self._database = Database(data_dir / "lambent.db", durable=durable)
-        self._code = CodeStore(data_dir / "code", limit=max_unzipped, durable=durable)
-        self._records: dict[str, _Record] = {}
-        self._sorted: list[str] = []
+        self._packages = Packages(data_dir / "code", clock=clock, limit=max_unzipped, durable=durable)
+        self._code = self._packages.code
         self._subscribers: list[Callable[[FunctionChange], None]] = []
-        self._busy: dict[str, tuple[anyio.Lock, int]] = {}
-        self._usage = PackageUsage()
+        self._turns = Turns()
         self._opened = False
 
     async def open(self) -> None:
@@ -151,7 +129,7 @@ class FunctionRegistry:
             found = await self._database.read(rows.load)
             for row in found:
                 self._adopt(row, there)
-            await self._code.keep_only(self._usage.named())
+            await self._packages.keep_named()
         except BaseException:
             await self.close()
             raise
@@ -181,72 +159,7 @@ class FunctionRegistry:
                 callback(FunctionChange(name, None, record.latest, record.reserved))
         return lambda: self._subscribers.remove(callback)
 
-    # Reading: synchronous, from memory.
-
-    def get(self, name: str, qualifier: str | None = None) -> FunctionVersion:
-        """A function version by bare name.
-
-        Raises:
-            ResourceNotFoundException: no such function, or no such version of it.
-        """
-        record = self._records.get(name)
-        if record is None or (qualifier is not None and qualifier != LATEST):
-            raise self.names.not_found(name, qualifier)
-        return record.latest
-
-    def find(self, function: str, qualifier: str | None = None) -> tuple[FunctionVersion, str | None]:
-        """A function version by any form of its name, as Invoke and GetFunction take it.
-
-        Returns:
-            the version, and the qualifier that was asked for, in the name or apart; None when there was none.
-
-        Raises:
-            ValidationException: the name or the qualifier is malformed.
-            InvalidParameterValueException: they disagree.
-            ResourceNotFoundException: not there, or an ARN of another region.
-            AccessDeniedException: an ARN of another account.
-        """
-        record = self._records.get(function)
-        if record is not None and qualifier is None:
-            return record.latest, None
-        reference = self.resolve(function, qualifier)
-        return self.get(reference.name, reference.qualifier), reference.qualifier
-
-    def resolve(self, function: str, qualifier: str | None = None) -> Reference:
-        """Check and take apart a name without looking the function up. Raises as :meth:`find`."""
-        check(shapes.QUALIFIED_FUNCTION, {"FunctionName": function, "Qualifier": qualifier})
-        return self.names.resolve(function, qualifier)
-
-    def list(self, marker: str | None = None, max_items: int | None = None) -> tuple[list[FunctionVersion], str | None]:
-        """A page of functions in the order of their names.
-
-        Args:
-            marker: what the page before returned; None for the first.
-            max_items: 1 to 10,000; pages hold at most 50.
-
-        Returns:
-            the functions, and the marker of the next page or None.
-
-        Raises:
-            InvalidParameterValueException: the marker is not one of ours.
-        """
-        start = 0 if marker is None else bisect_right(self._sorted, _read_marker(marker))
-        end = start + min(max_items or MAX_PAGE, MAX_PAGE)
-        names = self._sorted[start:end]
-        more = end < len(self._sorted)
-        return [self._records[name].latest for name in names], _marker(names[-1]) if more else None
-
-    def tags(self, name: str) -> dict[str, str]:
-        """The function's tags. Raises ResourceNotFoundException."""
-        return dict(self._record(name).tags)
-
-    def reserved(self, name: str) -> int | None:
-        """The function's reserved concurrency, None when it has none. Raises ResourceNotFoundException."""
-        return self._record(name).reserved
-
-    def reserved_total(self) -> int:
-        """The sum of all reservations."""
-        return sum(record.reserved or 0 for record in self._records.values())
+    # Packages: where they are, and who uses them.
 
     def usage(self) -> tuple[int, int]:
         """Number of functions, and the bytes of their packages (each counted, as AWS counts)."""
@@ -272,17 +185,13 @@ class FunctionRegistry:
         """Where the zip file with this SHA-256 (hex) is, if it is."""
         return self._code.package(digest)
 
-    # The data plane's use of code.
-
     def pin(self, function: FunctionVersion) -> None:
         """Keep the function's package on disk although an update or delete may drop it: an environment uses it."""
-        self._usage.pin(digest_of(function))
+        self._packages.pin([digest_of(function)])
 
     async def unpin(self, function: FunctionVersion) -> None:
         """End one :meth:`pin`; removes the package when nobody names or pins it any more."""
-        digest = digest_of(function)
-        if self._usage.unpin(digest):
-            await self._drop([digest])
+        await self._packages.unpin([digest_of(function)])
 
     # Changes.
 
@@ -431,7 +340,7 @@ class FunctionRegistry:
 
     async def collect(self) -> None:
         """Remove packages that no function names and no environment pins, now."""
-        await self._drop(self._usage.idle(math.inf))
+        await self._packages.collect(0)
 
     # Inside.
 
@@ -446,54 +355,43 @@ class FunctionRegistry:
                 state_reason=f"The code package {digest} is missing from the data directory: update the code.",
                 state_reason_code="InternalError",
             )
-        self._put(function.name, _Record(function, tags, row[3]))
+        self._put(function.name, Record(function, tags, row[3]))
 
-    def _put(self, name: str, record: _Record) -> None:
-        self._records[name] = record
-        insort(self._sorted, name)
-        self._usage.name(digest_of(record.latest))
+    def _put(self, name: str, record: Record) -> None:
+        self._insert(name, record)
+        self._packages.name([digest_of(record.latest)])
 
     # The commits, each run by `settle`: disk first, then memory, then the subscribers.
 
     async def _add(self, function: FunctionVersion, tags: dict[str, str]) -> None:
         await self._database.write(lambda db: rows.insert(db, function, tags))
-        self._put(function.name, _Record(function, tags, None))
+        self._put(function.name, Record(function, tags, None))
         self._tell(FunctionChange(function.name, None, function))
 
     async def _replace(self, old: FunctionVersion, new: FunctionVersion) -> None:
         await self._database.write(lambda db: rows.update(db, new))
         record = self._records[new.name]
         record.latest = new
-        self._usage.name(digest_of(new))
-        self._usage.unname(digest_of(old), self._clock.now())
+        self._packages.name([digest_of(new)])
+        self._packages.unname([digest_of(old)])
         self._tell(FunctionChange(new.name, old, new, record.reserved))
-        await self._collect()
+        await self._packages.collect()
 
-    async def _take_out(self, name: str, record: _Record) -> None:
+    async def _take_out(self, name: str, record: Record) -> None:
         await self._database.write(lambda db: rows.delete(db, name))
-        del self._records[name]
-        self._sorted.remove(name)
-        self._usage.unname(digest_of(record.latest), self._clock.now())
+        self._remove(name)
+        self._packages.unname([digest_of(record.latest)])
         self._tell(FunctionChange(name, record.latest, None))
-        await self._collect()
+        await self._packages.collect()
 
-    async def _set_tags(self, name: str, record: _Record, tags: dict[str, str]) -> None:
+    async def _set_tags(self, name: str, record: Record, tags: dict[str, str]) -> None:
         await self._database.write(lambda db: rows.set_tags(db, name, tags))
         record.tags = tags
 
-    async def _set_reserved(self, name: str, record: _Record, limit: int | None) -> None:
+    async def _set_reserved(self, name: str, record: Record, limit: int | None) -> None:
         await self._database.write(lambda db: rows.set_reserved(db, name, limit))
         record.reserved = limit
         self._tell(FunctionChange(name, record.latest, record.latest, limit))
-
-    async def _collect(self) -> None:
-        """What has been idle for so long that nothing can run it; see :data:`GRACE_S`."""
-        await self._drop(self._usage.idle(self._clock.now() - GRACE_S))
-
-    async def _drop(self, digests: Iterable[str]) -> None:
-        for digest in digests:
-            self._usage.forget(digest)
-            await self._code.remove(digest, partial(self._usage.needed, digest))
 
     @asynccontextmanager
     async def _package(
@@ -505,45 +403,22 @@ class FunctionRegistry:
             return
         code = request.code if isinstance(request, CreateFunctionRequest) else request
         assert code is not None
-        zipped = rules.zip_of(code)
-        stray = ""
-        try:
-            async with self._code.hold(zipped) as package:
-                if not self._usage.known(package.digest):
-                    stray = package.digest
-                yield package
-        finally:
-            if stray and not self._usage.known(stray):
-                await settle(self._drop([stray]))
+        async with self._packages.store(rules.zip_of(code)) as package:
+            yield package
 
     @asynccontextmanager
     async def _changing(self, name: str) -> AsyncIterator[None]:
         """One change of a function at a time; different functions change side by side."""
         if not self._opened:
             raise RuntimeError("the function registry is not open")
-        lock, users = self._busy.get(name) or (anyio.Lock(), 0)
-        self._busy[name] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._busy[name]
-            if users == 1:
-                del self._busy[name]
-            else:
-                self._busy[name] = (lock, users - 1)
+        async with self._turns.of(name):
+            yield
 
     def _unqualified(self, function: str) -> str:
         reference = self.names.resolve(function)
         if reference.qualifier is not None and reference.qualifier != LATEST:
             raise InvalidParameterValueException(_ONLY_FUNCTIONS)
         return reference.name
-
-    def _record(self, name: str) -> _Record:
-        record = self._records.get(name)
-        if record is None:
-            raise self.names.not_found(name)
-        return record
 
     def _stamped(self, function: FunctionVersion) -> FunctionVersion:
         """A new revision, modified now."""
@@ -585,14 +460,3 @@ async def _check_folder(source_dir: str) -> None:
         raise InvalidParameterValueException(
             f"The folder {source_dir!r} cannot be used as live code: give the absolute path of an existing folder"
         )
-
-
-def _marker(name: str) -> str:
-    return base64.urlsafe_b64encode(name.encode()).decode()
-
-
-def _read_marker(marker: str) -> str:
-    try:
-        return base64.b64decode(marker.encode(), b"-_", validate=True).decode()
-    except ValueError as error:
-        raise InvalidParameterValueException(f"The marker {marker!r} is not one that ListFunctions returned") from error

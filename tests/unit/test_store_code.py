@@ -64,7 +64,7 @@ async def test_the_same_package_is_unpacked_once_also_when_asked_for_at_the_same
             tasks.start_soon(ask)
     await ask()
     assert len(unpacked) == 1
-    assert not store._locks
+    assert not store._turns._locks
     assert not store._held
 
 
