@@ -38,7 +38,9 @@ from engine.errors import (
     DataDirectoryError,
     EngineClosedError,
     LambentError,
+    ResourceConflictException,
     ServiceException,
+    SnapStartNotReadyException,
 )
 from engine.function import Function
 from engine.hot_reload import Watched
@@ -347,6 +349,8 @@ class Engine:
             AwsError: there is none.
         """
         function, asked = self.registry.find(name, qualifier)
+        if function.state != "Active":
+            raise not_invocable(function)
         pool = self.dispatcher.pool(function.name, function.version)
         if pool is None:
             raise ServiceException(f"{function.arn} is known but could not be deployed; see the engine's log")
@@ -463,6 +467,18 @@ def runs_alike(one: FunctionVersion, other: FunctionVersion) -> bool:
         )
 
     return seen(one) == seen(other)
+
+
+def not_invocable(function: FunctionVersion) -> AwsError:
+    """Why a version in this state cannot be invoked, in AWS's words (facts §10.1, 4.5)."""
+    if function.state == "Pending" and function.version != LATEST and function.snap_start == "PublishedVersions":
+        return SnapStartNotReadyException(
+            "Lambda is initializing your function. It will be ready to invoke once your function state becomes ACTIVE."
+        )
+    return ResourceConflictException(
+        f"The operation cannot be performed at this time. The function is currently in the following state: "
+        f"{function.state}"
+    )
 
 
 def read_code(path: Path) -> bytes:

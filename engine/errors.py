@@ -143,6 +143,12 @@ class CodeStorageExceededException(AwsError):
     code, status = "CodeStorageExceededException", 400
 
 
+class SnapStartNotReadyException(AwsError):
+    """409: a version with SnapStart is invoked before its snapshot is made."""
+
+    code, status, member = "SnapStartNotReadyException", 409, "Message"
+
+
 class InvalidZipFileException(AwsError):
     """502: Lambda could not unzip the package at invocation."""
 

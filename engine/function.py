@@ -10,7 +10,12 @@ import anyio.to_thread
 
 from engine.invoke.result import InvocationResult
 from engine.model.function import FunctionVersion
-from engine.store.requests import Environment, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest
+from engine.store.requests import (
+    Environment,
+    PublishVersionRequest,
+    UpdateFunctionCodeRequest,
+    UpdateFunctionConfigurationRequest,
+)
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -82,6 +87,22 @@ class Function:
             )
         )
 
+    async def publish(self, description: str | None = None) -> FunctionVersion:
+        """Publish a version of it as it is now, to be invoked with its number as the qualifier.
+
+        Args:
+            description: of the version; None for the function's.
+
+        Returns:
+            The version; when nothing has changed since the last one, that one again.
+
+        Raises:
+            AwsError: what PublishVersion would refuse.
+        """
+        return await self._engine.registry.publish(
+            PublishVersionRequest(function_name=self.name, description=description)
+        )
+
     async def delete(self) -> None:
-        """Delete it; its environments end."""
+        """Delete it and all its versions; their environments end."""
         await self._engine.registry.delete(self.name)

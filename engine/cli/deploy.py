@@ -41,6 +41,7 @@ HOT_RELOAD_BUCKET = "hot-reload"
 @click.option("--description", metavar="TEXT", help="What it is for.")
 @click.option("--role", metavar="ARN", help="Execution role.  [default: a placeholder: nothing checks it]")
 @click.option("--watch", is_flag=True, help="Run from the folder itself: a saved file is live on the next invocation.")
+@click.option("--publish", is_flag=True, help="Publish a version of it, unless nothing has changed since the last one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the function's configuration as JSON instead of its ARN.")
 @setting("endpoint_url")
 @common
@@ -56,6 +57,7 @@ def command(
     description: str | None,
     role: str | None,
     watch: bool,
+    publish: bool,
     as_json: bool,
     config: str | None,
     **flags: Any,
@@ -63,7 +65,7 @@ def command(
     """Create a function on a server, or update it, and wait until it can be invoked.
 
     PATH is a folder, a zip, a source file or a bootstrap executable. What is not given stays as it is on a function
-    that is already there. Prints the function's ARN.
+    that is already there. Prints the function's ARN, with --publish the version's.
     """
     settings = load(flags, config=config)
     source = package.find(path)
@@ -83,9 +85,12 @@ def command(
     began = time.monotonic()
     existing = deployment.existing()
     done = deployment.create(wanted) if existing is None else deployment.update(existing, wanted)
+    if publish:
+        done = deployment.publish()
     took = time.monotonic() - began
     what = "created" if existing is None else "updated"
     how = f"live from {source.folder}" if watch else f"{done.get('CodeSize', 0)} bytes"
+    what = f"published version {done['Version']} of" if publish else what
     note(f"{what} {name} ({done.get('Runtime')}, handler {done.get('Handler')}, {how}) in {took:.2f} s")
     if as_json:
         emit_json(done)
@@ -135,6 +140,12 @@ class _Deployment:
         self._client.request(what, "PUT", function_path(self._name, "/code"), body=self._code())
         return self._settled()
 
+    def publish(self) -> dict[str, Any]:
+        """PublishVersion; the version's configuration once it can be invoked."""
+        what = f"publish a version of function '{self._name}'"
+        version = self._client.request(what, "POST", function_path(self._name, "/versions"), body={}).json()
+        return self._settled(str(version["Version"]))
+
     def _other_language(self, existing: dict[str, Any]) -> dict[str, str]:
         """Runtime and handler anew when the code is now in another language; else what is set stays."""
         try:
@@ -151,17 +162,19 @@ class _Deployment:
             return {"S3Bucket": HOT_RELOAD_BUCKET, "S3Key": str(self._source.folder)}
         return {"ZipFile": base64.b64encode(self._source.package()).decode()}
 
-    def _get(self, what: str) -> dict[str, Any]:
-        configuration = self._client.request(what, "GET", function_path(self._name, "/configuration")).json()
+    def _get(self, what: str, version: str | None = None) -> dict[str, Any]:
+        query = None if version is None else {"Qualifier": version}
+        path = function_path(self._name, "/configuration")
+        configuration = self._client.request(what, "GET", path, query=query).json()
         assert isinstance(configuration, dict)
         return configuration
 
-    def _settled(self) -> dict[str, Any]:
+    def _settled(self, version: str | None = None) -> dict[str, Any]:
         """Wait until it is Active and no update is in progress."""
         deadline = time.monotonic() + SETTLE_LIMIT_S
         pause = 0.005
         while True:
-            now = self._get(f"wait for function '{self._name}'")
+            now = self._get(f"wait for function '{self._name}'", version)
             state, update = now.get("State"), now.get("LastUpdateStatus")
             if state == "Failed" or update == "Failed":
                 reason = now.get("StateReason") or now.get("LastUpdateStatusReason") or "no reason was given"

@@ -37,7 +37,7 @@ def command(function: str | None, as_json: bool, config: str | None, **flags: An
         [
             [
                 one["id"],
-                one["function"],
+                one["function"] if one["version"] == "$LATEST" else f"{one['function']}:{one['version']}",
                 one["runtime"] or "-",
                 one["phase"].lower(),
                 one["start"] or "-",

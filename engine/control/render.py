@@ -12,11 +12,16 @@ from aiohttp import web
 
 from engine.errors import AwsError
 from engine.model.function import LATEST, FunctionVersion
+from engine.store import versions
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 JSON: Final = "application/json"
-_CREATING: Final = "The function is being created."
+_CREATING: Final = versions.CREATING
+_NOT_LISTED: Final = (
+    "State", "StateReason", "StateReasonCode", "LastUpdateStatus", "LastUpdateStatusReason",
+    "LastUpdateStatusReasonCode", "RuntimeVersionConfig",
+)  # fmt: skip
 
 
 def json_response(body: object, *, status: int = 200) -> web.Response:
@@ -107,6 +112,13 @@ def configuration(function: FunctionVersion, *, qualified: bool = False) -> dict
         ),
     }
     return _present(out)
+
+
+def listed(function: FunctionVersion, *, qualified: bool = False) -> dict[str, object]:
+    """FunctionConfiguration as ListFunctions and ListVersionsByFunction give it: without states (as recorded)."""
+    return {
+        name: value for name, value in configuration(function, qualified=qualified).items() if name not in _NOT_LISTED
+    }
 
 
 def _runtime_version(function: FunctionVersion) -> str | None:

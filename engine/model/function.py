@@ -35,6 +35,7 @@ class FunctionVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
         source_dir: absolute path of a live folder (hot reload) instead of a package; None for a package.
         last_modified: AWS's string form, ``2024-01-02T03:04:05.678+0000``.
         revision_id: UUID that changes with each mutation.
+        origin: of a published version: which ``$LATEST`` it was made of (:mod:`engine.store.versions`); else "".
     """
 
     name: str
@@ -72,3 +73,4 @@ class FunctionVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_update_status: UpdateStatus | None = "Successful"
     last_update_status_reason: str | None = None
     last_update_status_reason_code: str | None = None
+    origin: str = ""

@@ -21,6 +21,7 @@ from engine.store.registry import FunctionChange, FunctionRegistry
 from engine.store.requests import (
     CreateFunctionRequest,
     FunctionCode,
+    PublishVersionRequest,
     UpdateFunctionCodeRequest,
     UpdateFunctionConfigurationRequest,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "FunctionChange",
     "FunctionCode",
     "FunctionRegistry",
+    "PublishVersionRequest",
     "UpdateFunctionCodeRequest",
     "UpdateFunctionConfigurationRequest",
     "pack_folder",

@@ -22,4 +22,5 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         )
         """,
     ),
+    ("ALTER TABLE functions ADD COLUMN next_version INTEGER NOT NULL DEFAULT 1",),
 )

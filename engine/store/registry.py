@@ -8,8 +8,6 @@ Pending and InProgress that AWS shows in the *answer* (facts §10.1) are rendere
 from __future__ import annotations
 
 import base64
-import logging
-import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -19,31 +17,27 @@ from uuid import uuid4
 
 import anyio.to_thread
 import msgspec
-from msgspec import Struct
 
-from engine.clock import Clock
 from engine.errors import (
     InvalidParameterValueException,
     PreconditionFailedException,
     ResourceConflictException,
 )
 from engine.model.function import LATEST, FunctionVersion
-from engine.model.limits import ACCOUNT_CONCURRENCY, MAX_UNZIPPED, UNRESERVED_FLOOR
-from engine.store import rows, rules
+from engine.model.limits import UNRESERVED_FLOOR
+from engine.store import rules, versions
 from engine.store.code import Package
-from engine.store.database import Database
-from engine.store.index import FunctionIndex, Record
-from engine.store.lock import DirectoryLock
-from engine.store.names import Names
-from engine.store.packages import Packages
+from engine.store.folder import pack_folder
 from engine.store.requests import (
     CreateFunctionRequest,
+    PublishVersionRequest,
     UpdateFunctionCodeRequest,
     UpdateFunctionConfigurationRequest,
 )
 from engine.store.settle import settle
-from engine.store.turns import Turns
-from engine.store.usage import digest_of
+from engine.store.stored import FunctionChange, StoredFunctions
+
+__all__ = ["FunctionChange", "FunctionRegistry"]
 
 _STALE_REVISION: Final = (
     "The Revision Id provided does not match the latest Revision Id. "
@@ -54,146 +48,13 @@ _ONLY_FUNCTIONS: Final = (
     "Please specify either a function name or an unqualified function ARN."
 )
 
-log = logging.getLogger("lambent.store")
 
-
-class FunctionChange(Struct, frozen=True):
-    """What became of one version of a function. A deleted function is told version by version, ``$LATEST`` last.
-
-    Attributes:
-        name: the function.
-        old: before; None when it is new (or replayed at the start).
-        new: after; None when it was deleted. `new is old` when only the reservation changed.
-        reserved: its reserved concurrency now; None when it has none.
-    """
-
-    name: str
-    old: FunctionVersion | None
-    new: FunctionVersion | None
-    reserved: int | None = None
-
-    @property
-    def version(self) -> str:
-        """Which version: ``$LATEST`` or a number."""
-        either = self.new or self.old
-        return LATEST if either is None else either.version
-
-
-class FunctionRegistry(FunctionIndex):
+class FunctionRegistry(StoredFunctions):
     """The domain service behind the control plane and the embedding API.
 
     Methods that take `function` accept every form of a name (:mod:`engine.store.names`); those that take `name` want
     the bare name. Errors are :class:`engine.errors.AwsError` with AWS's texts.
-
-    Args:
-        data_dir: the data directory; made if it is not there. One engine at a time.
-        account_id: twelve digits.
-        region: AWS region of the ARNs.
-        clock: wall-clock time for LastModified, monotonic for grace periods.
-        account_concurrency: the account's limit, from which functions reserve.
-        durable: False skips syncs, for a directory that is thrown away with its engine.
-        max_unzipped: bytes a package may unzip to.
     """
-
-    def __init__(
-        self,
-        data_dir: Path,
-        *,
-        account_id: str,
-        region: str,
-        clock: Clock,
-        account_concurrency: int = ACCOUNT_CONCURRENCY,
-        durable: bool = True,
-        max_unzipped: int = MAX_UNZIPPED,
-    ) -> None:
-        super().__init__(Names(account_id, region), account_concurrency)
-        self._clock = clock
-        self._lock = DirectoryLock(data_dir)
-        self._database = Database(data_dir / "lambent.db", durable=durable)
-        self._packages = Packages(data_dir / "code", clock=clock, limit=max_unzipped, durable=durable)
-        self._code = self._packages.code
-        self._subscribers: list[Callable[[FunctionChange], None]] = []
-        self._turns = Turns()
-        self._opened = False
-
-    async def open(self) -> None:
-        """Lock the directory, read everything, tell the subscribers, and remove packages that no function names.
-
-        Raises:
-            DataDirectoryError: in use, not writable, damaged, or of a newer version.
-        """
-        await anyio.to_thread.run_sync(self._lock.acquire)
-        try:
-            await self._database.open()
-            there = await self._code.open()
-            found = await self._database.read(rows.load)
-            for row in found:
-                self._adopt(row, there)
-            await self._packages.keep_named()
-        except BaseException:
-            await self.close()
-            raise
-        self._opened = True
-        for name in self._sorted:
-            record = self._records[name]
-            self._tell(FunctionChange(name, None, record.latest, record.reserved))
-
-    async def close(self) -> None:
-        """Close the database and release the directory. Harmless when not open."""
-        self._opened = False
-        await self._database.close()
-        await settle(anyio.to_thread.run_sync(self._lock.release))
-
-    def subscribe(self, callback: Callable[[FunctionChange], None]) -> Callable[[], None]:
-        """Hear of every change, on the loop, after it is durable and before its caller gets an answer.
-
-        Functions that exist already are replayed: at :meth:`open`, or at once when the registry is open.
-
-        Returns:
-            a function that ends the subscription.
-        """
-        self._subscribers.append(callback)
-        if self._opened:
-            for name in self._sorted:
-                record = self._records[name]
-                callback(FunctionChange(name, None, record.latest, record.reserved))
-        return lambda: self._subscribers.remove(callback)
-
-    # Packages: where they are, and who uses them.
-
-    def usage(self) -> tuple[int, int]:
-        """Number of functions, and the bytes of their packages (each counted, as AWS counts)."""
-        return len(self._records), sum(record.latest.code_size for record in self._records.values())
-
-    def code_root(self, function: FunctionVersion) -> str:
-        """The folder with the function's code: its live folder, or its unpacked package (read-only, please)."""
-        return function.source_dir or os.fspath(self._code.tree(digest_of(function)))
-
-    def package_path(self, function: FunctionVersion) -> Path:
-        """The zip file of a function that has one.
-
-        Raises:
-            ResourceConflictException: the function's code is a live folder.
-        """
-        if function.source_dir is not None:
-            raise ResourceConflictException(
-                f"{function.arn} is deployed from the folder {function.source_dir}: no package"
-            )
-        return self._code.package(digest_of(function))
-
-    def stored_package(self, digest: str) -> Path:
-        """Where the zip file with this SHA-256 (hex) is, if it is."""
-        return self._code.package(digest)
-
-    def pin(self, function: FunctionVersion) -> None:
-        """Keep the function's package on disk although an update or delete may drop it: an environment uses it."""
-        self._packages.pin([digest_of(function)])
-
-    async def unpin(self, function: FunctionVersion) -> None:
-        """End one :meth:`pin`; removes the package when nobody names or pins it any more."""
-        await self._packages.unpin([digest_of(function)])
-
-    # Changes.
 
     async def create(self, request: CreateFunctionRequest, *, source_dir: str | None = None) -> FunctionVersion:
         """CreateFunction.
@@ -203,7 +64,7 @@ class FunctionRegistry(FunctionIndex):
             source_dir: a live folder instead of a package; Code is not looked at then.
 
         Returns:
-            the function, Active.
+            the function, Active; with Publish the version that was published.
 
         Raises:
             AwsError: refused; nothing was kept.
@@ -220,8 +81,13 @@ class FunctionRegistry(FunctionIndex):
             bare = FunctionVersion(name=name, arn=self.names.arn(name), source_dir=source_dir)
             function = self._stamped(rules.created(request, _with_code(bare, package)))
             tags = {key: value for key, value in (request.tags or {}).items() if value is not None}
-            await settle(self._add(function, tags))
-        return function
+            if not request.publish:
+                await settle(self._add(function, tags))
+                return function
+            async with self._packed(function) as packed:
+                version = self._version_of(packed, None)
+                await settle(self._add(function, tags, version))
+        return version
 
     async def update_configuration(self, request: UpdateFunctionConfigurationRequest) -> FunctionVersion:
         """UpdateFunctionConfiguration: members left out stay, empty ones clear.
@@ -249,7 +115,7 @@ class FunctionRegistry(FunctionIndex):
             source_dir: a live folder instead of a package.
 
         Returns:
-            the function as it is now; with DryRun as it would be.
+            the function as it is now; with DryRun as it would be; with Publish the version that was published.
 
         Raises:
             AwsError: refused; nothing changed.
@@ -268,8 +134,75 @@ class FunctionRegistry(FunctionIndex):
                 return _with_code(old, trial, architectures=architectures, source_dir=source_dir)
             async with self._package(request, source_dir) as package:
                 new = self._stamped(_with_code(old, package, architectures=architectures, source_dir=source_dir))
-                await settle(self._replace(old, new))
-        return new
+                if not request.publish:
+                    await settle(self._replace(old, new))
+                    return new
+                async with self._packed(new) as packed:
+                    version = self._version_of(packed, None)
+                    await settle(self._replace(old, new, version))
+        return version
+
+    async def publish(self, request: PublishVersionRequest) -> FunctionVersion:
+        """PublishVersion. When nothing has changed since the last version, that one again.
+
+        A live folder is packed as it is at this moment.
+
+        Returns:
+            the version; Active, or Pending when it has SnapStart and somebody makes snapshots.
+
+        Raises:
+            AwsError: refused; nothing was published.
+        """
+        rules.check_publish(request)
+        assert request.function_name is not None
+        name = self._unqualified(request.function_name)
+        async with self._changing(name):
+            latest = self.get(name)
+            _check_revision(latest, request.revision_id)
+            if latest.state != "Active":
+                raise ResourceConflictException(
+                    "The operation cannot be performed at this time. "
+                    f"The function is currently in the following state: {latest.state}"
+                )
+            async with self._packed(latest) as packed:
+                versions.check_code_sha256(packed, request.code_sha256)
+                version = self._version_of(packed, request.description)
+                if not self._known(version):
+                    await settle(self._add_version(version))
+        return version
+
+    async def version_ready(self, name: str, version: str) -> bool:
+        """A Pending version can be invoked from now on: it becomes Active.
+
+        Returns:
+            False when it is not there (any more), or not Pending: nothing was done.
+        """
+        return await self._settle_version(name, version, versions.ready)
+
+    async def version_failed(self, name: str, version: str, reason_code: str, reason: str) -> bool:
+        """A Pending version cannot be prepared: it becomes Failed.
+
+        Args:
+            name: the function.
+            version: the number.
+            reason_code: of AWS's StateReasonCode enumeration, such as ``FunctionError.InitTimeout`` (facts §10.1).
+            reason: StateReason, a sentence.
+
+        Returns:
+            False when it is not there (any more), or not Pending: nothing was done.
+        """
+        return await self._settle_version(name, version, lambda old: versions.failed(old, reason_code, reason))
+
+    async def _settle_version(
+        self, name: str, version: str, change: Callable[[FunctionVersion], FunctionVersion]
+    ) -> bool:
+        async with self._changing(name):
+            record = self._records.get(name)
+            old = record.versions.get(version) if record is not None else None
+            if old is None or old.state != "Pending":
+                return False
+            await settle(self._replace_version(old, change(old)))
+        return True
 
     async def delete(self, function: str, qualifier: str | None = None) -> None:
         """DeleteFunction, or one version of it.
@@ -288,9 +221,12 @@ class FunctionRegistry(FunctionIndex):
                     )
                 raise InvalidParameterValueException("Deletion of aliases is not currently supported.")
             record = self._record(name)
-            if reference.qualifier is not None:
-                return  # there are no published versions: one that is not there is deleted already, as on AWS
-            await settle(self._take_out(name, record))
+            if reference.qualifier is None:
+                await settle(self._take_out(name, record))
+                return
+            version = record.versions.get(reference.qualifier)
+            if version is not None:  # one that is not there is deleted already, as on AWS
+                await settle(self._take_out_version(record, version))
 
     async def tag(self, name: str, tags: dict[str, str]) -> None:
         """Add or replace tags.
@@ -338,60 +274,7 @@ class FunctionRegistry(FunctionIndex):
                 )
             await settle(self._set_reserved(name, record, limit))
 
-    async def collect(self) -> None:
-        """Remove packages that no function names and no environment pins, now."""
-        await self._packages.collect(0)
-
     # Inside.
-
-    def _adopt(self, row: rows.Row, there: set[str]) -> None:
-        function, tags = rows.read(row)
-        digest = digest_of(function)
-        if digest and digest not in there:
-            log.error("the code package of %s is missing from %s; update its code", function.arn, self._code.root)
-            function = msgspec.structs.replace(
-                function,
-                state="Failed",
-                state_reason=f"The code package {digest} is missing from the data directory: update the code.",
-                state_reason_code="InternalError",
-            )
-        self._put(function.name, Record(function, tags, row[3]))
-
-    def _put(self, name: str, record: Record) -> None:
-        self._insert(name, record)
-        self._packages.name([digest_of(record.latest)])
-
-    # The commits, each run by `settle`: disk first, then memory, then the subscribers.
-
-    async def _add(self, function: FunctionVersion, tags: dict[str, str]) -> None:
-        await self._database.write(lambda db: rows.insert(db, function, tags))
-        self._put(function.name, Record(function, tags, None))
-        self._tell(FunctionChange(function.name, None, function))
-
-    async def _replace(self, old: FunctionVersion, new: FunctionVersion) -> None:
-        await self._database.write(lambda db: rows.update(db, new))
-        record = self._records[new.name]
-        record.latest = new
-        self._packages.name([digest_of(new)])
-        self._packages.unname([digest_of(old)])
-        self._tell(FunctionChange(new.name, old, new, record.reserved))
-        await self._packages.collect()
-
-    async def _take_out(self, name: str, record: Record) -> None:
-        await self._database.write(lambda db: rows.delete(db, name))
-        self._remove(name)
-        self._packages.unname([digest_of(record.latest)])
-        self._tell(FunctionChange(name, record.latest, None))
-        await self._packages.collect()
-
-    async def _set_tags(self, name: str, record: Record, tags: dict[str, str]) -> None:
-        await self._database.write(lambda db: rows.set_tags(db, name, tags))
-        record.tags = tags
-
-    async def _set_reserved(self, name: str, record: Record, limit: int | None) -> None:
-        await self._database.write(lambda db: rows.set_reserved(db, name, limit))
-        record.reserved = limit
-        self._tell(FunctionChange(name, record.latest, record.latest, limit))
 
     @asynccontextmanager
     async def _package(
@@ -407,12 +290,24 @@ class FunctionRegistry(FunctionIndex):
             yield package
 
     @asynccontextmanager
-    async def _changing(self, name: str) -> AsyncIterator[None]:
-        """One change of a function at a time; different functions change side by side."""
-        if not self._opened:
-            raise RuntimeError("the function registry is not open")
-        async with self._turns.of(name):
-            yield
+    async def _packed(self, function: FunctionVersion) -> AsyncIterator[FunctionVersion]:
+        """`function` with a package, held: its own, or its live folder as it is now."""
+        if function.source_dir is None:
+            yield function
+            return
+        zipped = await anyio.to_thread.run_sync(pack_folder, function.source_dir)
+        async with self._packages.store(zipped) as package:
+            yield _with_code(function, package, source_dir=None)
+
+    def _version_of(self, latest: FunctionVersion, description: str | None) -> FunctionVersion:
+        """The version that publishing `latest` leads to: the last one if nothing has changed since, else a new one."""
+        record = self._records.get(latest.name)
+        number = 1 if record is None else record.next_version
+        last = None if record is None else record.versions.get(str(number - 1))
+        if last is not None and last.origin == versions.fingerprint(latest):
+            return last
+        pending = self._prepare is not None and latest.snap_start == "PublishedVersions"
+        return versions.published(latest, number, description, pending=pending)
 
     def _unqualified(self, function: str) -> str:
         reference = self.names.resolve(function)
@@ -432,14 +327,6 @@ class FunctionRegistry(FunctionIndex):
             state_reason_code=None,
             last_update_status="Successful",
         )
-
-    def _tell(self, change: FunctionChange) -> None:
-        for callback in tuple(self._subscribers):
-            try:
-                callback(change)
-            except Exception:
-                # The change is on the disk; one listener's bug must not hide it from the others or from the caller.
-                log.exception("a subscriber failed on the change of %s", change.name)
 
 
 def _with_code(function: FunctionVersion, package: Package | None, **others: object) -> FunctionVersion:

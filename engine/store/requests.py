@@ -137,3 +137,13 @@ class UpdateFunctionCodeRequest(FunctionCode, frozen=True, kw_only=True, rename=
     publish_to: str | None = None
     dry_run: bool | None = None
     revision_id: str | None = None
+
+
+class PublishVersionRequest(Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
+    """PublishVersion."""
+
+    function_name: str | None = None
+    code_sha256: str | None = None
+    description: str | None = None
+    revision_id: str | None = None
+    publish_to: str | None = None

@@ -9,30 +9,30 @@ import msgspec
 from engine.errors import DataDirectoryError
 from engine.model.function import LATEST, FunctionVersion
 
-Row = tuple[str, str, str, int | None]
-"""Name, body, tags, reserved concurrency."""
+Row = tuple[str, str, str, str, int | None, int]
+"""Name, version, body, tags, reserved concurrency, next version."""
 
 
 def load(db: sqlite3.Connection) -> list[Row]:
-    """Every function, in the order of names."""
-    return db.execute(
-        "SELECT name, body, tags, reserved FROM functions JOIN versions USING (name) WHERE version = ? ORDER BY name",
-        (LATEST,),
+    """Every version of every function, in the order of names; a function's ``$LATEST`` first, then by number."""
+    found: list[Row] = db.execute(
+        "SELECT name, version, body, tags, reserved, next_version FROM functions JOIN versions USING (name)"
     ).fetchall()
+    return sorted(found, key=lambda row: (row[0], 0 if row[1] == LATEST else int(row[1])))
 
 
 def read(row: Row) -> tuple[FunctionVersion, dict[str, str]]:
-    """A row's function and tags. Members that a later version added are ignored.
+    """A row's version and its function's tags. Members that a later version of Lambent added are ignored.
 
     Raises:
         DataDirectoryError: the row is damaged; the message names the function.
     """
-    name, body, tags, _ = row
+    name, version, body, tags, *_ = row
     try:
         return msgspec.json.decode(body, type=FunctionVersion), msgspec.json.decode(tags, type=dict[str, str])
     except msgspec.MsgspecError as error:
         raise DataDirectoryError(
-            f"the function {name!r} in the database cannot be read: {error}; "
+            f"the version {version} of the function {name!r} in the database cannot be read: {error}; "
             "restore the file from a backup, or delete that row from the tables functions and versions"
         ) from error
 
@@ -40,17 +40,31 @@ def read(row: Row) -> tuple[FunctionVersion, dict[str, str]]:
 def insert(db: sqlite3.Connection, function: FunctionVersion, tags: dict[str, str]) -> None:
     """A new function."""
     db.execute("INSERT INTO functions (name, tags) VALUES (?, ?)", (function.name, _json(tags)))
-    db.execute("INSERT INTO versions (name, version, body) VALUES (?, ?, ?)", (function.name, LATEST, _json(function)))
+    _insert(db, function)
+
+
+def publish(db: sqlite3.Connection, version: FunctionVersion) -> None:
+    """A new version of a function; its number is used for good."""
+    db.execute("UPDATE functions SET next_version = ? WHERE name = ?", (int(version.version) + 1, version.name))
+    _insert(db, version)
 
 
 def update(db: sqlite3.Connection, function: FunctionVersion) -> None:
-    """A changed function."""
-    db.execute("UPDATE versions SET body = ? WHERE name = ? AND version = ?", (_json(function), function.name, LATEST))
+    """A changed version."""
+    db.execute(
+        "UPDATE versions SET body = ? WHERE name = ? AND version = ?",
+        (_json(function), function.name, function.version),
+    )
 
 
 def delete(db: sqlite3.Connection, name: str) -> None:
     """A function and all its versions."""
     db.execute("DELETE FROM functions WHERE name = ?", (name,))
+
+
+def delete_version(db: sqlite3.Connection, version: FunctionVersion) -> None:
+    """One published version."""
+    db.execute("DELETE FROM versions WHERE name = ? AND version = ?", (version.name, version.version))
 
 
 def set_tags(db: sqlite3.Connection, name: str, tags: dict[str, str]) -> None:
@@ -61,6 +75,12 @@ def set_tags(db: sqlite3.Connection, name: str, tags: dict[str, str]) -> None:
 def set_reserved(db: sqlite3.Connection, name: str, limit: int | None) -> None:
     """A function's reserved concurrency, None for none."""
     db.execute("UPDATE functions SET reserved = ? WHERE name = ?", (limit, name))
+
+
+def _insert(db: sqlite3.Connection, version: FunctionVersion) -> None:
+    db.execute(
+        "INSERT INTO versions (name, version, body) VALUES (?, ?, ?)", (version.name, version.version, _json(version))
+    )
 
 
 def _json(value: object) -> str:

@@ -27,6 +27,7 @@ from engine.store.requests import (
     CreateFunctionRequest,
     FunctionCode,
     LoggingConfig,
+    PublishVersionRequest,
     Settings,
     UpdateFunctionCodeRequest,
     UpdateFunctionConfigurationRequest,
@@ -66,8 +67,6 @@ def check_create(request: CreateFunctionRequest, *, folder: bool) -> None:
         raise NotImplementedException(
             "CreateFunction with PackageType Image: Lambent runs zip packages and folders, not container images"
         )
-    if request.publish:
-        raise publish_not_built("CreateFunction")
     if not request.runtime or not request.handler:
         raise InvalidParameterValueException(
             "Runtime and Handler are mandatory parameters for functions created with deployment packages."
@@ -88,12 +87,16 @@ def check_code(request: UpdateFunctionCodeRequest) -> None:
     """Everything about UpdateFunctionCode that can be said without the function. Raises as check_create."""
     check(shapes.UPDATE_FUNCTION_CODE, _wire(request))
     _refuse_unbuilt(request, "UpdateFunctionCode", ("publish_to",))
-    if request.publish:
-        raise publish_not_built("UpdateFunctionCode")
     if request.image_uri is not None:
         raise InvalidParameterValueException(
             "Please don't provide ImageUri when updating a function with packageType Zip."
         )
+
+
+def check_publish(request: PublishVersionRequest) -> None:
+    """Everything about PublishVersion that can be said without the function. Raises as check_create."""
+    check(shapes.PUBLISH_VERSION, _wire(request))
+    _refuse_unbuilt(request, "PublishVersion", ("publish_to",))
 
 
 def check_name(name: str) -> None:
@@ -107,14 +110,6 @@ def check_name(name: str) -> None:
             f"1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: "
             f"Member must have length less than or equal to {MAX_NAME}"
         )
-
-
-def publish_not_built(operation: str) -> NotImplementedException:
-    """The refusal of Publish=true."""
-    return NotImplementedException(
-        f"{operation} with Publish=true needs PublishVersion, which Lambent does not implement yet; "
-        "leave Publish out to work with $LATEST"
-    )
 
 
 def zip_of(code: FunctionCode) -> bytes:

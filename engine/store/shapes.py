@@ -170,6 +170,13 @@ UPDATE_FUNCTION_CODE: Final = Members(
     },
     required=("FunctionName",),
 )
+PUBLISH_VERSION: Final = Members(
+    of={"FunctionName": FUNCTION_NAME, "Description": DESCRIPTION, "PublishTo": LATEST_PUBLISHED},
+    required=("FunctionName",),
+)
+LIST_VERSIONS: Final = Members(
+    of={"FunctionName": NAMESPACED_FUNCTION_NAME, "MaxItems": Number(min=1, max=10_000)}, required=("FunctionName",)
+)
 QUALIFIED_FUNCTION: Final = Members(
     of={"FunctionName": NAMESPACED_FUNCTION_NAME, "Qualifier": QUALIFIER}, required=("FunctionName",)
 )

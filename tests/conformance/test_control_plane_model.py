@@ -13,6 +13,7 @@ from engine.store import shapes
 from engine.store.constraints import Entries, Items, Members, Text, _compiled
 from engine.store.requests import (
     CreateFunctionRequest,
+    PublishVersionRequest,
     UpdateFunctionCodeRequest,
     UpdateFunctionConfigurationRequest,
 )
@@ -63,6 +64,8 @@ UNCHECKED = {
         ("GetFunctionConfiguration", shapes.QUALIFIED_FUNCTION),
         ("DeleteFunction", shapes.QUALIFIED_FUNCTION),
         ("ListFunctions", shapes.LIST_FUNCTIONS),
+        ("PublishVersion", shapes.PUBLISH_VERSION),
+        ("ListVersionsByFunction", shapes.LIST_VERSIONS),
         ("PutFunctionConcurrency", shapes.PUT_FUNCTION_CONCURRENCY),
         ("GetFunctionConcurrency", shapes.FUNCTION),
         ("DeleteFunctionConcurrency", shapes.FUNCTION),
@@ -114,6 +117,7 @@ def test_the_runtimes_are_those_of_the_model():
         ("CreateFunction", CreateFunctionRequest),
         ("UpdateFunctionConfiguration", UpdateFunctionConfigurationRequest),
         ("UpdateFunctionCode", UpdateFunctionCodeRequest),
+        ("PublishVersion", PublishVersionRequest),
     ],
 )
 def test_requests_have_every_member_of_the_model_and_no_other(operation, request_type):
@@ -142,12 +146,13 @@ async def plane(tmp_path):
 BUILT = {
     "CreateFunction", "GetFunction", "GetFunctionConfiguration", "ListFunctions", "UpdateFunctionCode",
     "UpdateFunctionConfiguration", "DeleteFunction", "GetAccountSettings", "TagResource", "UntagResource", "ListTags",
-    "PutFunctionConcurrency", "GetFunctionConcurrency", "DeleteFunctionConcurrency",
+    "PutFunctionConcurrency", "GetFunctionConcurrency", "DeleteFunctionConcurrency", "PublishVersion",
+    "ListVersionsByFunction",
 }  # fmt: skip
 
 
 async def test_operations_that_are_not_built_say_so_by_name_through_the_real_client(plane):
-    """Each of the other 77, called with the least that its model asks for."""
+    """Each of the others, called with the least that its model asks for."""
     client_names = {model_name: python for python, model_name in plane.client.meta.method_to_api_mapping.items()}
     for operation in sorted({operation.name for operation in OPERATIONS} - BUILT):
         members = sample(model().operation_model(operation).input_shape, required_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.client
 import json
 
@@ -206,6 +208,8 @@ async def test_several_violations_are_counted_and_joined(plane):
     )
 
 
+SHA256 = base64.b64encode(hashlib.sha256(package()).digest()).decode()
+
 CREATE = [
     ({"FunctionName": None}, violation(None, "functionName", "Member must not be null")),
     ({"Role": None}, violation(None, "role", "Member must not be null")),
@@ -258,17 +262,6 @@ CREATE = [
             "NotImplementedException",
             501,
             "CreateFunction with PackageType Image: Lambent runs zip packages and folders, not container images",
-        ),
-    ),
-    (
-        {"Publish": True},
-        (
-            "NotImplementedException",
-            501,
-            (
-                "CreateFunction with Publish=true needs PublishVersion, which Lambent does not implement yet; "
-                "leave Publish out to work with $LATEST"
-            ),
         ),
     ),
     ({"Code": {}}, invalid("Please provide a source for function code.")),
@@ -406,6 +399,53 @@ OTHERS = [
         invalid("Please don't provide ImageUri when updating a function with packageType Zip."),
     ),
     ("update_function_code", {"FunctionName": "f:1", "ZipFile": package()}, invalid(QUALIFIED)),
+    ("publish_version", {"FunctionName": "f:1"}, invalid(QUALIFIED)),
+    ("publish_version", {"FunctionName": "g"}, ("ResourceNotFoundException", 404, f"Function not found: {ARN}g")),
+    (
+        "publish_version",
+        {"FunctionName": "f", "Description": "x" * 257},
+        violation("x" * 257, "description", longest(256)),
+    ),
+    (
+        "publish_version",
+        {"FunctionName": "f", "RevisionId": "x"},
+        (
+            "PreconditionFailedException",
+            412,
+            (
+                "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to "
+                "retrieve the latest Revision Id"
+            ),
+        ),
+    ),
+    (
+        "publish_version",
+        {"FunctionName": "f", "CodeSha256": "no"},
+        invalid(
+            f"CodeSHA256 (no) is different from current CodeSHA256 in $LATEST ({SHA256}). Please try again with the "
+            "CodeSHA256 in $LATEST."
+        ),
+    ),
+    (
+        "publish_version",
+        {"FunctionName": "f", "PublishTo": "LATEST_PUBLISHED"},
+        (
+            "NotImplementedException",
+            501,
+            "PublishVersion with PublishTo: Lambent does not implement PublishTo yet; leave it out",
+        ),
+    ),
+    (
+        "list_versions_by_function",
+        {"FunctionName": "g"},
+        ("ResourceNotFoundException", 404, f"Function not found: {ARN}g"),
+    ),
+    ("list_versions_by_function", {"FunctionName": "f", "MaxItems": 0}, violation(0, "maxItems", least(1))),
+    (
+        "list_versions_by_function",
+        {"FunctionName": "f", "Marker": "?"},
+        invalid("The marker '?' is not one that ListVersionsByFunction returned"),
+    ),
     (
         "put_function_concurrency",
         {"FunctionName": "f", "ReservedConcurrentExecutions": -1},
@@ -529,7 +569,7 @@ async def test_null_members_are_absent_members(plane):
 
 
 async def test_an_error_of_ours_is_a_service_exception_and_the_server_goes_on(plane, monkeypatch, caplog):
-    monkeypatch.setattr(plane.registry, "list", lambda *_: 1 / 0)
+    monkeypatch.setattr(plane.registry, "list", lambda *_, **__: 1 / 0)
     with pytest.raises(plane.client.exceptions.ServiceException) as caught:
         await plane.call("list_functions")
     error = caught.value.response

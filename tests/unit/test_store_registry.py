@@ -517,7 +517,6 @@ async def test_a_folder_that_is_not_there_is_refused(registry, folder):
 
 async def test_what_is_not_built_is_refused_and_not_ignored(registry):
     for members, name in (
-        ({"publish": True}, "PublishVersion"),
         ({"package_type": "Image"}, "Image"),
         ({"durable_config": {"ExecutionTimeout": 5}}, "DurableConfig"),
         ({"tenancy_config": {"TenantIsolationMode": "PER_TENANT"}}, "TenancyConfig"),
@@ -525,9 +524,6 @@ async def test_what_is_not_built_is_refused_and_not_ignored(registry):
     ):
         with pytest.raises(NotImplementedException, match=name):
             await registry.create(request(**members))
-    await registry.create(request())
-    with pytest.raises(NotImplementedException, match="PublishVersion"):
-        await registry.update_code(UpdateFunctionCodeRequest(function_name="f", zip_file=package(), publish=True))
 
 
 @pytest.mark.parametrize(

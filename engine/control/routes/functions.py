@@ -32,7 +32,9 @@ async def create_function(request: web.Request) -> web.StreamResponse:
     if body.code is not None:
         check_zipped(body.code.zip_file)
     function = await request.app[REGISTRY].create(body, source_dir=folder)
-    return render.json_response(render.configuration(render.creating(function)), status=201)
+    answer = render.configuration(render.creating(function))
+    answer["FunctionArn"] = function.arn  # not the version's with Publish, though Version says its number (as recorded)
+    return render.json_response(answer, status=201)
 
 
 async def get_function(request: web.Request) -> web.StreamResponse:
@@ -67,23 +69,25 @@ async def list_functions(request: web.Request) -> web.StreamResponse:
         shapes.LIST_FUNCTIONS,
         {"MasterRegion": query.get("MasterRegion"), "FunctionVersion": version, "MaxItems": max_items},
     )
-    functions, marker = request.app[REGISTRY].list(query.get("Marker") or None, max_items)
-    body: dict[str, object] = {
-        "Functions": [render.configuration(function, qualified=version is not None) for function in functions]
-    }
+    every = version is not None
+    functions, marker = request.app[REGISTRY].list(query.get("Marker") or None, max_items, every_version=every)
+    body: dict[str, object] = {"Functions": [render.listed(function, qualified=every) for function in functions]}
     if marker is not None:
         body["NextMarker"] = marker
     return render.json_response(body)
 
 
 async def update_function_code(request: web.Request) -> web.StreamResponse:
-    """UpdateFunctionCode. DryRun answers with the configuration as it would be."""
+    """UpdateFunctionCode. DryRun answers with the configuration as it would be, Publish with the new version's."""
     body = await read_body(request, UpdateFunctionCodeRequest)
     folder = _live_folder(request, body)
     check_zipped(body.zip_file)
     body = msgspec.structs.replace(body, function_name=request.match_info["FunctionName"])
     function = await request.app[REGISTRY].update_code(body, source_dir=folder)
-    return render.json_response(render.configuration(function if body.dry_run else render.updating(function)))
+    shown = function
+    if not body.dry_run:
+        shown = render.creating(function) if body.publish else render.updating(function)
+    return render.json_response(render.configuration(shown))
 
 
 async def update_function_configuration(request: web.Request) -> web.StreamResponse:
