@@ -145,6 +145,26 @@ def test_deploy_keeps_a_handler_that_was_named_but_follows_a_change_of_language(
     assert "bootstrap is there" in err
 
 
+def test_deploy_publish_makes_a_version_that_invoke_reaches_by_its_qualifier(app, call):
+    code, out, err = call("deploy", str(app), "--name", "versioned", "--publish")
+    assert (code, out) == (0, "arn:aws:lambda:us-east-1:000000000000:function:versioned:1\n")
+    assert "published version 1 of versioned (python3" in err
+    assert call("deploy", str(app), "--name", "versioned", "--publish")[1] == out, "nothing had changed"
+    python_function(app, "def handler(event, context): return ['second', context.function_version]")
+    _, out, _ = call("deploy", str(app), "--name", "versioned", "--publish", "--json")
+    assert (json.loads(out)["Version"], json.loads(out)["State"]) == ("2", "Active")
+    assert json.loads(call("invoke", "versioned", '{"n": 1}', "--qualifier", "1")[1])["got"] == {"n": 1}
+    for name, qualifier, version in (("versioned:2", None, "2"), ("versioned", "$LATEST", "$LATEST")):
+        given = ("--qualifier", qualifier) if qualifier else ()
+        _, out, _ = call("invoke", name, "--json", *given)
+        assert (json.loads(out)["payload"], json.loads(out)["executed_version"]) == (["second", version], version)
+    _, out, _ = call("ps", "versioned")
+    assert {row.split()[1] for row in out.splitlines()[1:]} == {"versioned", "versioned:1", "versioned:2"}
+    code, _, err = call("invoke", "versioned", "--qualifier", "9")
+    assert code == 1
+    assert "Function not found: arn:aws:lambda:us-east-1:000000000000:function:versioned:9" in err
+
+
 def test_deploy_watch_makes_a_saved_file_live_on_the_next_invocation(app, call):
     code, _, err = call("deploy", str(app), "--name", "live", "--watch")
     assert (code, f"live from {app}" in err) == (0, True)
