@@ -14,11 +14,11 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shutil
 import stat
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -218,5 +218,19 @@ def _name_fault(path: Path, error: OSError) -> Exception:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder and all in it, if it is there."""
-    shutil.rmtree(path, ignore_errors=True)
+    """Remove a folder and all in it, if it is there. What cannot be removed stays.
+
+    Not shutil.rmtree: that recurses, and a package may nest its folders deeper than Python does its calls.
+    """
+    folders = [os.fspath(path)]
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    with suppress(OSError):
+                        os.unlink(entry.path)  # noqa: PTH108
+    for folder in reversed(folders):
+        with suppress(OSError):
+            os.rmdir(folder)  # noqa: PTH106
