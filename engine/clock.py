@@ -7,6 +7,7 @@ it here, so that a test may put a :class:`VirtualClock` in its place.
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -62,3 +63,9 @@ class VirtualClock:
             raise ValueError(f"a clock cannot be advanced by {seconds} s: monotonic time does not run backwards")
         self._now += seconds
         return self._now
+
+
+def timestamp(epoch_ms: int) -> str:
+    """A wall-clock time as AWS writes most of them: ``2024-01-02T03:04:05.678+0000``."""
+    when = datetime.fromtimestamp(epoch_ms // 1000, UTC)
+    return when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{epoch_ms % 1000:03d}+0000"

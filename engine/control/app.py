@@ -13,7 +13,7 @@ from engine.clock import Clock, SystemClock
 from engine.control.downloads import Downloads
 from engine.control.operations import OPERATIONS, Operation
 from engine.control.render import Handler, error_response
-from engine.control.routes import account, code, concurrency, functions, tags, versions
+from engine.control.routes import account, code, concurrency, functions, layers, tags, versions
 from engine.control.services import DOWNLOADS, HOT_RELOAD, OPERATION, REGISTRY, REQUEST_ID
 from engine.errors import AwsError, NotImplementedException, RequestEntityTooLargeException, ServiceException
 from engine.model.limits import MAX_CREATE_BODY
@@ -24,6 +24,7 @@ log = logging.getLogger("lambent.control")
 HANDLERS: Final[Mapping[str, Handler]] = {
     **functions.HANDLERS,
     **versions.HANDLERS,
+    **layers.HANDLERS,
     **tags.HANDLERS,
     **concurrency.HANDLERS,
     **account.HANDLERS,

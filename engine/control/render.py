@@ -12,6 +12,7 @@ from aiohttp import web
 
 from engine.errors import AwsError
 from engine.model.function import LATEST, FunctionVersion
+from engine.model.layer import LayerVersion
 from engine.store import versions
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -89,7 +90,7 @@ def configuration(function: FunctionVersion, *, qualified: bool = False) -> dict
         "KMSKeyArn": function.kms_key_arn,
         "TracingConfig": {"Mode": function.tracing_mode},
         "RevisionId": function.revision_id,
-        "Layers": [{"Arn": arn} for arn in function.layers] or None,
+        "Layers": [{"Arn": layer.arn, "CodeSize": layer.code_size} for layer in function.layers] or None,
         "State": function.state,
         "StateReason": function.state_reason,
         "StateReasonCode": function.state_reason_code,
@@ -118,6 +119,30 @@ def listed(function: FunctionVersion, *, qualified: bool = False) -> dict[str, o
     """FunctionConfiguration as ListFunctions and ListVersionsByFunction give it: without states (as recorded)."""
     return {
         name: value for name, value in configuration(function, qualified=qualified).items() if name not in _NOT_LISTED
+    }
+
+
+def layer_version(layer: LayerVersion) -> dict[str, object]:
+    """LayerVersionsListItem: what is said of a layer version in lists."""
+    return _present(
+        {
+            "LayerVersionArn": layer.arn,
+            "Version": layer.version,
+            "Description": layer.description,
+            "CreatedDate": layer.created_date,
+            "CompatibleArchitectures": layer.compatible_architectures,
+            "CompatibleRuntimes": layer.compatible_runtimes,
+            "LicenseInfo": layer.license_info,
+        }
+    )
+
+
+def layer_content(layer: LayerVersion, location: str) -> dict[str, object]:
+    """GetLayerVersionResponse: one layer version with a link to its package."""
+    return {
+        "Content": {"Location": location, "CodeSha256": layer.code_sha256, "CodeSize": layer.code_size},
+        "LayerArn": layer.layer_arn,
+        **layer_version(layer),
     }
 
 

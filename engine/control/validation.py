@@ -70,12 +70,15 @@ def check_zipped(package: bytes | None) -> None:
 def query_int(request: web.Request, name: str) -> int | None:
     """An integer of the query string, None when absent. Raises SerializationException."""
     text = request.query.get(name)
-    if text is None:
-        return None
+    return None if text is None else integer(text, "an Integer")
+
+
+def integer(text: str, wanted: str) -> int:
+    """An integer of the query string or path. Raises SerializationException, which says what was `wanted`."""
     try:
         return int(text)
     except ValueError as error:
-        raise SerializationException("STRING_VALUE can not be converted to an Integer") from error
+        raise SerializationException(f"STRING_VALUE can not be converted to {wanted}") from error
 
 
 def _too_large(request: web.Request) -> RequestEntityTooLargeException:

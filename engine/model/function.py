@@ -11,6 +11,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from engine.model.layer import LayerUse
+
 PackageType = Literal["Zip", "Image"]
 State = Literal["Pending", "Active", "Inactive", "Failed"]
 UpdateStatus = Literal["Successful", "InProgress", "Failed"]
@@ -33,6 +35,7 @@ class FunctionVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
         code_sha256: base64 SHA-256 of the zip package, as AWS prints it; "" for a folder deployment.
         code_size: bytes of the zip package.
         source_dir: absolute path of a live folder (hot reload) instead of a package; None for a package.
+        layers: what is merged into /opt, in order.
         last_modified: AWS's string form, ``2024-01-02T03:04:05.678+0000``.
         revision_id: UUID that changes with each mutation.
         origin: of a published version: which ``$LATEST`` it was made of (:mod:`engine.store.versions`); else "".
@@ -54,7 +57,7 @@ class FunctionVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     code_sha256: str = ""
     code_size: int = 0
     source_dir: str | None = None
-    layers: tuple[str, ...] = ()
+    layers: tuple[LayerUse, ...] = ()
     tracing_mode: Literal["PassThrough", "Active"] = "PassThrough"
     dead_letter_target: str | None = None
     kms_key_arn: str | None = None

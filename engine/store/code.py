@@ -1,8 +1,10 @@
-"""Code packages, kept by their content: DATA/code/<sha256 hex>/{package.zip,tree/}.
+"""Packages of functions and layers, kept by their content: DATA/code/<sha256 hex>/{package.zip,tree/}.
 
 A package exists or it does not: it is unpacked in a temporary folder beside the others, synced, and renamed into place.
 The same package is unpacked once however many functions use it and however many ask at the same time. Who is about to
 name a package in a row holds it (:meth:`CodeStore.hold`), so that nobody removes it in between.
+
+Several layers of one function are merged into a tree of its own, by the same rules; it has no zip.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -24,6 +26,7 @@ from msgspec import Struct
 
 from engine.errors import CodeStorageExceededException, DataDirectoryError, ServiceException
 from engine.model.limits import MAX_UNZIPPED
+from engine.store.merge import content_size, merge, merged_digest, without_covered
 from engine.store.settle import settle
 from engine.store.turns import Turns
 from engine.store.unzip import remove_tree, unzip
@@ -36,10 +39,11 @@ _HEX: Final = frozenset("0123456789abcdef")
 
 
 class Package(Struct, frozen=True):
-    """A stored package: its SHA-256 in hex, and the size of the zip in bytes."""
+    """A stored package: its SHA-256 in hex, the size of the zip and of its content in bytes."""
 
     digest: str
     size: int
+    unzipped: int
 
 
 class CodeStore:
@@ -53,7 +57,7 @@ class CodeStore:
 
     def __init__(self, root: Path, *, limit: int = MAX_UNZIPPED, durable: bool = True) -> None:
         self.root = root
-        self._limit = limit
+        self.limit = limit
         self._durable = durable
         self._turns = Turns()
         self._held: Counter[str] = Counter()
@@ -91,9 +95,51 @@ class CodeStore:
         self._held[digest] += 1
         try:
             async with self._turns.of(digest):
-                await settle(anyio.to_thread.run_sync(self._store, digest, package))
-            yield Package(digest, len(package))
+                unzipped = await settle(anyio.to_thread.run_sync(self._store, digest, package))
+            yield Package(digest, len(package), unzipped)
         finally:
+            self._let_go([digest])
+
+    @asynccontextmanager
+    async def hold_merged(self, digests: Sequence[str]) -> AsyncIterator[str]:
+        """Merge the trees of these packages, later ones over earlier ones, unless that is done; keep it, and them.
+
+        Args:
+            digests: packages that are there and named; they are held from the call on, so that no deletion of their
+                last name comes in between.
+
+        Returns:
+            by what the merged tree is known (`merged_digest`); :meth:`tree` is where it is.
+
+        Raises:
+            InvalidParameterValueException: they cannot be merged.
+            CodeStorageExceededException: the disk is full; nothing was kept.
+            ServiceException: the disk failed otherwise.
+        """
+        merged = merged_digest(digests)
+        held = {*digests, merged} - {""}
+        self._held.update(held)
+        try:
+            if merged and merged not in digests:
+                async with self._turns.of(merged):
+                    await settle(anyio.to_thread.run_sync(self._merge, merged, without_covered(digests)))
+            yield merged
+        finally:
+            self._let_go(held)
+
+    async def unzipped(self, digest: str) -> int:
+        """Bytes of a stored package's content.
+
+        Raises:
+            ServiceException: it cannot be read.
+        """
+        try:
+            return await anyio.to_thread.run_sync(content_size, self.tree(digest))
+        except OSError as error:
+            raise ServiceException(f"Lambent could not read the package {digest[:12]}…: {error}") from error
+
+    def _let_go(self, digests: Iterable[str]) -> None:
+        for digest in digests:
             self._held[digest] -= 1
             if not self._held[digest]:
                 del self._held[digest]
@@ -133,44 +179,64 @@ class CodeStore:
     def _list(self) -> set[str]:
         return {path.name for path in self.root.iterdir() if len(path.name) == 64 and _HEX.issuperset(path.name)}
 
-    def _store(self, digest: str, package: bytes) -> None:
+    def _store(self, digest: str, package: bytes) -> int:
         final = self.root / digest
-        if final.is_dir():
-            return
         work = self._temporary()
         try:
-            work.mkdir()
-            work.chmod(0o711)
-            self._unzip(package, work)
+            if final.is_dir():
+                return content_size(final / "tree")
+            unzipped = self._unzip(package, work)
             zipped = work / "package.zip"
             fd = os.open(zipped, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "wb") as out:
                 out.write(package)
-            self._sync(work)
-            work.rename(final)
-            self._sync_folder(self.root)
+            self._put(work, final)
         except OSError as error:
-            raise self._disk_error(digest, len(package), error) from error
+            raise self._disk_error(f"the code package {digest[:12]}… ({len(package)} bytes zipped)", error) from error
         finally:
             remove_tree(work)
+        return unzipped
+
+    def _merge(self, merged: str, digests: Sequence[str]) -> None:
+        final = self.root / merged
+        if final.is_dir():
+            return
+        work = self._temporary()
+        try:
+            self._make_tree(work)
+            merge([self.tree(digest) for digest in digests], work / "tree")
+            self._put(work, final)
+        except OSError as error:
+            raise self._disk_error(f"{len(digests)} layers merged", error) from error
+        finally:
+            remove_tree(work)
+
+    def _put(self, work: Path, final: Path) -> None:
+        """To the disk, then into its place."""
+        self._sync(work)
+        work.rename(final)
+        self._sync_folder(self.root)
 
     def _check(self, package: bytes) -> Package:
         work = self._temporary()
         digest = hashlib.sha256(package).hexdigest()
         try:
-            work.mkdir()
-            self._unzip(package, work)
+            unzipped = self._unzip(package, work)
         except OSError as error:
-            raise self._disk_error(digest, len(package), error) from error
+            raise self._disk_error(f"the code package {digest[:12]}… ({len(package)} bytes zipped)", error) from error
         finally:
             remove_tree(work)
-        return Package(digest, len(package))
+        return Package(digest, len(package), unzipped)
 
-    def _unzip(self, package: bytes, work: Path) -> None:
+    def _unzip(self, package: bytes, work: Path) -> int:
+        return unzip(package, self._make_tree(work), limit=self.limit)
+
+    def _make_tree(self, work: Path) -> Path:
         tree = work / "tree"
-        tree.mkdir()
-        tree.chmod(0o755)
-        unzip(package, tree, limit=self._limit)
+        for folder, mode in ((work, 0o711), (tree, 0o755)):
+            folder.mkdir()
+            folder.chmod(mode)
+        return tree
 
     def _temporary(self) -> Path:
         return self.root / f"{_TEMPORARY}{secrets.token_hex(8)}"
@@ -213,8 +279,8 @@ class CodeStore:
         finally:
             os.close(fd)
 
-    def _disk_error(self, digest: str, size: int, error: OSError) -> Exception:
-        what = f"Lambent could not store the code package {digest[:12]}… ({size} bytes zipped) under {self.root}"
+    def _disk_error(self, stored: str, error: OSError) -> Exception:
+        what = f"Lambent could not store {stored} under {self.root}"
         if error.errno in _FULL:
             return CodeStorageExceededException(
                 f"{what}: {error.strerror}. Nothing was kept. Make room there, or delete functions, and try again."

@@ -48,6 +48,7 @@ class Items(Struct, frozen=True, kw_only=True):
     min: int | None = None
     max: int | None = None
     names_null: bool = True  # whether AWS lists "Member must not be null" among the constraints of the elements
+    bare: bool = False  # whether AWS says the elements' constraint as if it were the list's own
 
 
 class Entries(Struct, frozen=True, kw_only=True):
@@ -166,8 +167,11 @@ def _items(shape: Items, value: list[object], path: str, faults: list[str]) -> N
     if isinstance(shape.of, Text):
         text = shape.of
         if any(item is None or violations(text, str(item)) for item in value):
-            parts = _describe(text) + ([_NOT_NULL] if shape.names_null else [])
-            faults.append(_fault(value, path, f"Member must satisfy constraint: [{', '.join(parts)}]"))
+            parts = _describe(text) + ([_NOT_NULL] if shape.names_null and not shape.bare else [])
+            constraint = ", ".join(parts)
+            faults.append(
+                _fault(value, path, constraint if shape.bare else f"Member must satisfy constraint: [{constraint}]")
+            )
         return
     for number, item in enumerate(value, start=1):
         if item is None:

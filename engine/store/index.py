@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Final
 
-from engine.errors import InvalidParameterValueException
 from engine.model.function import LATEST, FunctionVersion
-from engine.store import shapes
+from engine.store import markers, shapes
 from engine.store.constraints import check
 from engine.store.names import Names, Reference
 
@@ -179,14 +177,13 @@ def _position(function: FunctionVersion) -> Position:
 
 
 def _marker(position: Position) -> str:
-    return base64.urlsafe_b64encode(f"{position[0]}:{position[1]}".encode()).decode()
+    return markers.write(f"{position[0]}:{position[1]}")
 
 
 def _read_marker(marker: str | None, operation: str) -> Position:
     if marker is None:
         return "", -1
-    try:
-        name, _, number = base64.b64decode(marker.encode(), b"-_", validate=True).decode().partition(":")
-        return name, int(number)
-    except ValueError as error:
-        raise InvalidParameterValueException(f"The marker {marker!r} is not one that {operation} returned") from error
+    name, _, number = markers.read(marker, operation).partition(":")
+    if not number.isdecimal():
+        raise markers.bad(marker, operation)
+    return name, int(number)

@@ -23,4 +23,20 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
     ),
     ("ALTER TABLE functions ADD COLUMN next_version INTEGER NOT NULL DEFAULT 1",),
+    (
+        """
+        CREATE TABLE layers (
+            name         TEXT PRIMARY KEY,
+            next_version INTEGER NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE layer_versions (
+            name    TEXT NOT NULL REFERENCES layers (name),
+            version INTEGER NOT NULL,
+            body    TEXT NOT NULL,
+            PRIMARY KEY (name, version)
+        )
+        """,
+    ),
 )

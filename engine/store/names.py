@@ -27,6 +27,22 @@ _FORM: Final = re.compile(
 )
 
 
+_LAYER: Final = re.compile(
+    r"arn:(?:aws[a-zA-Z-]*)?:lambda:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):layer:(?P<name>[a-zA-Z0-9-_]+)"
+    r"(?::(?P<version>[0-9]+))?",
+    re.ASCII,
+)
+
+
+class LayerReference(NamedTuple):
+    """A layer's ARN taken apart. `version` is None when the ARN has none."""
+
+    region: str
+    account: str
+    name: str
+    version: int | None
+
+
 class Reference(NamedTuple):
     """A function's bare name and the qualifier asked for, if any."""
 
@@ -47,6 +63,20 @@ class Names:
     def arn(self, name: str, qualifier: str | None = None) -> str:
         """The function's ARN, qualified when a qualifier is given."""
         return f"{self._prefix}{name}" if qualifier is None else f"{self._prefix}{name}:{qualifier}"
+
+    def layer_arn(self, name: str) -> str:
+        """The ARN of a layer, without a version."""
+        return f"arn:aws:lambda:{self.region}:{self.account_id}:layer:{name}"
+
+    def layer(self, arn: str) -> LayerReference | None:
+        """Take a layer's ARN apart; None for what is none (a bare name), or is one of AWS's own layers."""
+        match = _LAYER.fullmatch(arn)
+        if match is None:
+            return None
+        version = match["version"]
+        return LayerReference(
+            match["region"], match["account"], match["name"], None if version is None else int(version)
+        )
 
     def not_found(self, name: str, qualifier: str | None = None) -> ResourceNotFoundException:
         """AWS's answer for a function, version or alias that is not there."""

@@ -7,7 +7,7 @@ nobody removes it, and what nobody came to name is dropped again.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -71,15 +71,30 @@ class Packages:
         Raises:
             InvalidParameterValueException, CodeStorageExceededException, ServiceException: as `CodeStore.hold`.
         """
-        stray = ""
+        async with self._dropping_strays() as strays, self.code.hold(zipped) as package:
+            strays.add(package.digest)
+            yield package
+
+    @asynccontextmanager
+    async def merge(self, layers: Sequence[str]) -> AsyncIterator[None]:
+        """Have the tree of these layers made, and them and it held while the context lasts; likewise.
+
+        Raises:
+            InvalidParameterValueException, CodeStorageExceededException, ServiceException: as `CodeStore.hold_merged`.
+        """
+        async with self._dropping_strays() as strays, self.code.hold_merged(layers) as merged:
+            strays.add(merged)
+            yield
+
+    @asynccontextmanager
+    async def _dropping_strays(self) -> AsyncIterator[set[str]]:
+        strays: set[str] = set()
         try:
-            async with self.code.hold(zipped) as package:
-                if not self._usage.known(package.digest):
-                    stray = package.digest
-                yield package
+            yield strays
         finally:
-            if stray and not self._usage.known(stray):
-                await settle(self._drop([stray]))
+            unknown = [digest for digest in strays if digest and not self._usage.known(digest)]
+            if unknown:
+                await settle(self._drop(unknown))
 
     async def collect(self, idle_s: float = GRACE_S) -> None:
         """Remove what has been without a name for `idle_s` seconds, and nobody pins."""

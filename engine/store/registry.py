@@ -8,9 +8,8 @@ Pending and InProgress that AWS shows in the *answer* (facts §10.1) are rendere
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -18,12 +17,14 @@ from uuid import uuid4
 import anyio.to_thread
 import msgspec
 
+from engine.clock import timestamp
 from engine.errors import (
     InvalidParameterValueException,
     PreconditionFailedException,
     ResourceConflictException,
 )
 from engine.model.function import LATEST, FunctionVersion
+from engine.model.layer import LayerUse
 from engine.model.limits import UNRESERVED_FLOOR
 from engine.store import rules, versions
 from engine.store.code import Package
@@ -36,6 +37,7 @@ from engine.store.requests import (
 )
 from engine.store.settle import settle
 from engine.store.stored import FunctionChange, StoredFunctions
+from engine.store.usage import digest_of
 
 __all__ = ["FunctionChange", "FunctionRegistry"]
 
@@ -75,10 +77,15 @@ class FunctionRegistry(StoredFunctions):
         rules.check_name(name)
         if source_dir is not None:
             await _check_folder(source_dir)
-        async with self._changing(name), self._package(request, source_dir) as package:
+        async with (
+            self._changing(name),
+            self._merged(request.layers or ()) as layers,
+            self._package(request, source_dir) as package,
+        ):
             if name in self._records:
                 raise ResourceConflictException(f"Function already exist: {name}")
-            bare = FunctionVersion(name=name, arn=self.names.arn(name), source_dir=source_dir)
+            await self._check_size(package, layers)
+            bare = FunctionVersion(name=name, arn=self.names.arn(name), source_dir=source_dir, layers=layers)
             function = self._stamped(rules.created(request, _with_code(bare, package)))
             tags = {key: value for key, value in (request.tags or {}).items() if value is not None}
             if not request.publish:
@@ -102,7 +109,13 @@ class FunctionRegistry(StoredFunctions):
             old = self.get(name)
             _check_revision(old, request.revision_id)
             new = self._stamped(rules.configured(request, old))
-            await settle(self._replace(old, new))
+            if request.layers is None:
+                await settle(self._replace(old, new))
+                return new
+            async with self._merged(request.layers) as layers:
+                await self._check_size(digest_of(old), layers)
+                new = msgspec.structs.replace(new, layers=layers)
+                await settle(self._replace(old, new))
         return new
 
     async def update_code(
@@ -131,8 +144,10 @@ class FunctionRegistry(StoredFunctions):
             architectures = tuple(item for item in request.architectures or () if item) or old.architectures
             if request.dry_run:
                 trial = None if source_dir is not None else await self._code.check(rules.zip_of(request))
+                await self._check_size(trial, old.layers)
                 return _with_code(old, trial, architectures=architectures, source_dir=source_dir)
             async with self._package(request, source_dir) as package:
+                await self._check_size(package, old.layers)
                 new = self._stamped(_with_code(old, package, architectures=architectures, source_dir=source_dir))
                 if not request.publish:
                     await settle(self._replace(old, new))
@@ -290,12 +305,33 @@ class FunctionRegistry(StoredFunctions):
             yield package
 
     @asynccontextmanager
+    async def _merged(self, arns: Iterable[str | None]) -> AsyncIterator[tuple[LayerUse, ...]]:
+        """The layers of a request, held and merged."""
+        layers = self.layers.resolve(arns)  # nothing is awaited between this and holding them
+        async with self._packages.merge([digest_of(layer) for layer in layers]):
+            yield layers
+
+    async def _check_size(self, code: Package | str | None, layers: Sequence[LayerUse]) -> None:
+        """Code and layers together, when there are layers. `code`: a package, its digest, or none (a live folder)."""
+        if not layers:
+            return
+        total = code.unzipped if isinstance(code, Package) else await self._code.unzipped(code) if code else 0
+        for layer in layers:
+            total += await self._code.unzipped(digest_of(layer))
+        rules.check_total_size(total, self._code.limit)
+
+    @asynccontextmanager
     async def _packed(self, function: FunctionVersion) -> AsyncIterator[FunctionVersion]:
         """`function` with a package, held: its own, or its live folder as it is now."""
         if function.source_dir is None:
             yield function
             return
-        zipped = await anyio.to_thread.run_sync(pack_folder, function.source_dir)
+        try:
+            zipped = await anyio.to_thread.run_sync(pack_folder, function.source_dir)
+        except OSError as error:
+            raise InvalidParameterValueException(
+                f"The folder {function.source_dir} cannot be packed: {error.strerror} ({error.filename})"
+            ) from error
         async with self._packages.store(zipped) as package:
             yield _with_code(function, package, source_dir=None)
 
@@ -317,11 +353,10 @@ class FunctionRegistry(StoredFunctions):
 
     def _stamped(self, function: FunctionVersion) -> FunctionVersion:
         """A new revision, modified now."""
-        when = datetime.fromtimestamp(self._clock.epoch_ms() / 1000, UTC)
         return msgspec.structs.replace(
             function,
             revision_id=str(uuid4()),
-            last_modified=when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}+0000",
+            last_modified=timestamp(self._clock.epoch_ms()),
             state="Active",
             state_reason=None,
             state_reason_code=None,

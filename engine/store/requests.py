@@ -147,3 +147,24 @@ class PublishVersionRequest(Struct, frozen=True, kw_only=True, rename="pascal", 
     description: str | None = None
     revision_id: str | None = None
     publish_to: str | None = None
+
+
+class LayerVersionContentInput(Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
+    """Where a layer's content comes from: a zip file (bytes; base64 on the wire) or S3."""
+
+    zip_file: bytes | None = None
+    s3_bucket: str | None = None
+    s3_key: str | None = None
+    s3_object_version: str | None = None
+    s3_object_storage_mode: str | None = None
+
+
+class PublishLayerVersionRequest(Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
+    """PublishLayerVersion."""
+
+    layer_name: str | None = None
+    description: str | None = None
+    content: LayerVersionContentInput | None = None
+    compatible_architectures: list[str | None] | None = None
+    compatible_runtimes: list[str | None] | None = None
+    license_info: str | None = None

@@ -1,4 +1,4 @@
-"""Functions as rows: what the registry runs in the database's thread. A version's body is its Struct as JSON."""
+"""Functions and layers as rows: what runs in the database's thread. A version's body is its Struct as JSON."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from engine.errors import DataDirectoryError
 from engine.model.function import LATEST, FunctionVersion
+from engine.model.layer import LayerVersion
 
 Row = tuple[str, str, str, str, int | None, int]
 """Name, version, body, tags, reserved concurrency, next version."""
@@ -75,6 +76,47 @@ def set_tags(db: sqlite3.Connection, name: str, tags: dict[str, str]) -> None:
 def set_reserved(db: sqlite3.Connection, name: str, limit: int | None) -> None:
     """A function's reserved concurrency, None for none."""
     db.execute("UPDATE functions SET reserved = ? WHERE name = ?", (limit, name))
+
+
+def load_layers(db: sqlite3.Connection) -> tuple[list[tuple[str, int]], list[tuple[str, int, str]]]:
+    """Every layer with its next version, also those without any left; every version's name, number and body."""
+    return (
+        db.execute("SELECT name, next_version FROM layers ORDER BY name").fetchall(),
+        db.execute("SELECT name, version, body FROM layer_versions ORDER BY name, version").fetchall(),
+    )
+
+
+def read_layer(row: tuple[str, int, str]) -> LayerVersion:
+    """A row's layer version.
+
+    Raises:
+        DataDirectoryError: the row is damaged; the message names the layer.
+    """
+    name, version, body = row
+    try:
+        return msgspec.json.decode(body, type=LayerVersion)
+    except msgspec.MsgspecError as error:
+        raise DataDirectoryError(
+            f"the version {version} of the layer {name!r} in the database cannot be read: {error}; "
+            "restore the file from a backup, or delete that row from the table layer_versions"
+        ) from error
+
+
+def publish_layer(db: sqlite3.Connection, layer: LayerVersion) -> None:
+    """A new version of a layer, which is made with its first; its number is used for good."""
+    db.execute(
+        "INSERT INTO layers (name, next_version) VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET next_version = excluded.next_version",
+        (layer.name, layer.version + 1),
+    )
+    db.execute(
+        "INSERT INTO layer_versions (name, version, body) VALUES (?, ?, ?)", (layer.name, layer.version, _json(layer))
+    )
+
+
+def delete_layer(db: sqlite3.Connection, layer: LayerVersion) -> None:
+    """One version of a layer."""
+    db.execute("DELETE FROM layer_versions WHERE name = ? AND version = ?", (layer.name, layer.version))
 
 
 def _insert(db: sqlite3.Connection, version: FunctionVersion) -> None:

@@ -26,7 +26,9 @@ from engine.store.constraints import check
 from engine.store.requests import (
     CreateFunctionRequest,
     FunctionCode,
+    LayerVersionContentInput,
     LoggingConfig,
+    PublishLayerVersionRequest,
     PublishVersionRequest,
     Settings,
     UpdateFunctionCodeRequest,
@@ -112,14 +114,33 @@ def check_name(name: str) -> None:
         )
 
 
-def zip_of(code: FunctionCode) -> bytes:
+def check_layer(request: PublishLayerVersionRequest) -> None:
+    """Everything about PublishLayerVersion that can be said without unpacking. Raises as check_create."""
+    check(shapes.PUBLISH_LAYER_VERSION, _wire(request))
+
+
+def check_total_size(unzipped: int, limit: int) -> None:
+    """A function's code and its layers together (AWS's words, as users report them).
+
+    Raises:
+        InvalidParameterValueException: more than `limit` bytes.
+    """
+    if unzipped > limit:
+        raise InvalidParameterValueException(
+            f"Function code combined with layers exceeds the maximum allowed size of {limit} bytes. "
+            f"The actual size is {unzipped} bytes."
+        )
+
+
+def zip_of(code: FunctionCode | LayerVersionContentInput) -> bytes:
     """The package in a request.
 
     Raises:
         InvalidParameterValueException: there is none, or more than one source.
         NotImplementedException: the code is in S3.
     """
-    elsewhere = (code.s3_bucket, code.s3_key, code.s3_object_version, code.s3_object_storage_mode, code.image_uri)
+    image = code.image_uri if isinstance(code, FunctionCode) else None
+    elsewhere = (code.s3_bucket, code.s3_key, code.s3_object_version, code.s3_object_storage_mode, image)
     if code.zip_file is not None:
         if any(part is not None for part in elsewhere):
             raise InvalidParameterValueException(
@@ -157,10 +178,8 @@ def check_settings(request: Settings) -> None:
         raise InvalidParameterValueException("The handler must not contain a NUL character: it is passed to a process")
     if request.environment is not None and request.environment.variables is not None:
         check_environment(_strings(request.environment.variables))
-    if request.layers:
-        if len(request.layers) > MAX_LAYERS:
-            raise InvalidParameterValueException(f"Cannot reference more than {MAX_LAYERS} layers.")
-        raise InvalidParameterValueException(f"Layer version {request.layers[0]} does not exist.")
+    if request.layers and len(request.layers) > MAX_LAYERS:
+        raise InvalidParameterValueException(f"Cannot reference more than {MAX_LAYERS} layers.")
     logging = request.logging_config
     if (
         logging is not None
@@ -218,7 +237,10 @@ def created(request: CreateFunctionRequest, function: FunctionVersion) -> Functi
 
 
 def configured(request: Settings, function: FunctionVersion) -> FunctionVersion:
-    """`function` with the members of `request` that were given; empty containers clear. The caller has checked it."""
+    """`function` with the members of `request` that were given; empty containers clear. The caller has checked it.
+
+    All but its Layers, which are looked up (:meth:`engine.store.layers.Layers.resolve`).
+    """
     changes: dict[str, object] = {}
     for member, attribute in (
         ("runtime", "runtime"),
@@ -244,8 +266,6 @@ def configured(request: Settings, function: FunctionVersion) -> FunctionVersion:
         changes["kms_key_arn"] = request.kms_key_arn or None
     if request.tracing_config is not None and request.tracing_config.mode is not None:
         changes["tracing_mode"] = request.tracing_config.mode
-    if request.layers is not None:
-        changes["layers"] = _plain(request.layers)
     if request.file_system_configs is not None:
         changes["file_system_configs"] = tuple(_without_nulls(item) for item in request.file_system_configs)
     if request.snap_start is not None and request.snap_start.apply_on is not None:
@@ -289,6 +309,8 @@ def _wire(request: msgspec.Struct) -> dict[str, object]:
         request = msgspec.structs.replace(request, code=msgspec.structs.replace(request.code, zip_file=None))
     elif isinstance(request, UpdateFunctionCodeRequest):
         request = msgspec.structs.replace(request, zip_file=None)
+    elif isinstance(request, PublishLayerVersionRequest) and request.content is not None:
+        request = msgspec.structs.replace(request, content=msgspec.structs.replace(request.content, zip_file=None))
     try:
         # There and back: what came as JSON passes as it is; an embedder may have put anything into the Struct.
         back = msgspec.json.decode(msgspec.json.encode(request), type=type(request))

@@ -177,6 +177,35 @@ PUBLISH_VERSION: Final = Members(
 LIST_VERSIONS: Final = Members(
     of={"FunctionName": NAMESPACED_FUNCTION_NAME, "MaxItems": Number(min=1, max=10_000)}, required=("FunctionName",)
 )
+LAYER_NAME: Final = Text(
+    min=1,
+    max=2_048,
+    pattern=(
+        r"(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:layer:[a-z"
+        r"A-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})"
+    ),
+)
+ARCHITECTURE: Final = Text(enum=("x86_64", "arm64"))
+PUBLISH_LAYER_VERSION: Final = Members(
+    of={
+        "LayerName": LAYER_NAME,
+        "Description": DESCRIPTION,
+        "Content": Members(of={name: CODE.of[name] for name in CODE.of if name.startswith("S3")}),
+        "CompatibleRuntimes": Items(of=Text(enum=RUNTIMES), min=0, max=15, bare=True),
+        "CompatibleArchitectures": Items(of=ARCHITECTURE, min=0, max=2),
+        "LicenseInfo": Text(min=0, max=512, pattern=r".*"),
+    },
+    required=("LayerName", "Content"),
+)
+LAYER_VERSION: Final = Members(of={"LayerName": LAYER_NAME}, required=("LayerName", "VersionNumber"))
+LAYER_VERSION_BY_ARN: Final = Members(of={"Arn": LAYER_VERSION_ARN}, required=("Arn",))
+_LISTED_LAYERS: Final[dict[str, Shape]] = {
+    "CompatibleRuntime": Text(enum=RUNTIMES),
+    "CompatibleArchitecture": ARCHITECTURE,
+    "MaxItems": Number(min=1, max=50),
+}
+LIST_LAYERS: Final = Members(of=_LISTED_LAYERS)
+LIST_LAYER_VERSIONS: Final = Members(of={"LayerName": LAYER_NAME, **_LISTED_LAYERS}, required=("LayerName",))
 QUALIFIED_FUNCTION: Final = Members(
     of={"FunctionName": NAMESPACED_FUNCTION_NAME, "Qualifier": QUALIFIER}, required=("FunctionName",)
 )

@@ -18,18 +18,19 @@ import msgspec
 from msgspec import Struct
 
 from engine.clock import Clock
-from engine.errors import ResourceConflictException
+from engine.errors import AwsError, ResourceConflictException
 from engine.model.function import LATEST, FunctionVersion
 from engine.model.limits import ACCOUNT_CONCURRENCY, MAX_UNZIPPED
 from engine.store import rows
 from engine.store.database import Database
 from engine.store.index import FunctionIndex, Record
+from engine.store.layers import Layers
 from engine.store.lock import DirectoryLock
 from engine.store.names import Names
 from engine.store.packages import Packages
 from engine.store.settle import settle
 from engine.store.turns import Turns
-from engine.store.usage import digest_of
+from engine.store.usage import digest_of, layers_of, opt_of, packages_of
 
 log = logging.getLogger("lambent.store")
 
@@ -86,6 +87,7 @@ class StoredFunctions(FunctionIndex):
         self._database = Database(data_dir / "lambent.db", durable=durable)
         self._packages = Packages(data_dir / "code", clock=clock, limit=max_unzipped, durable=durable)
         self._code = self._packages.code
+        self.layers = Layers(self.names, clock, self._database, self._packages)
         self._subscribers: list[Callable[[FunctionChange], None]] = []
         self._prepare: Callable[[FunctionVersion], None] | None = None
         self._turns = Turns()
@@ -101,9 +103,10 @@ class StoredFunctions(FunctionIndex):
         try:
             await self._database.open()
             there = await self._code.open()
-            found = await self._database.read(rows.load)
-            for row in found:
-                self._adopt(row, there)
+            await self.layers.load(there)
+            for row in await self._database.read(rows.load):
+                function, tags = rows.read(row)
+                self._adopt(await self._checked(function, there), tags, row)
             await self._packages.keep_named()
         except BaseException:
             await self.close()
@@ -135,13 +138,18 @@ class StoredFunctions(FunctionIndex):
     # Packages: where they are, and who uses them.
 
     def usage(self) -> tuple[int, int]:
-        """Number of functions, and the bytes of their versions' packages (each counted, as AWS counts)."""
+        """Number of functions, and the bytes of all versions' and layers' packages (each counted, as AWS counts)."""
         size = sum(version.code_size for record in self._records.values() for version in record.every())
-        return len(self._records), size
+        return len(self._records), size + self.layers.size()
 
     def code_root(self, function: FunctionVersion) -> str:
         """The folder with the function's code: its live folder, or its unpacked package (read-only, please)."""
         return function.source_dir or os.fspath(self._code.tree(digest_of(function)))
+
+    def opt_root(self, function: FunctionVersion) -> str | None:
+        """The folder with the function's layers, merged (read-only, please); None when it has none."""
+        merged = opt_of(function)
+        return os.fspath(self._code.tree(merged)) if merged else None
 
     def package_path(self, function: FunctionVersion) -> Path:
         """The zip file of a function that has one.
@@ -160,12 +168,12 @@ class StoredFunctions(FunctionIndex):
         return self._code.package(digest)
 
     def pin(self, function: FunctionVersion) -> None:
-        """Keep the function's package on disk although an update or delete may drop it: an environment uses it."""
-        self._packages.pin([digest_of(function)])
+        """Keep the function's code and layers on disk although a change may drop them: an environment uses them."""
+        self._packages.pin(packages_of(function))
 
     async def unpin(self, function: FunctionVersion) -> None:
-        """End one :meth:`pin`; removes the package when nobody names or pins it any more."""
-        await self._packages.unpin([digest_of(function)])
+        """End one :meth:`pin`; removes what nobody names or pins any more."""
+        await self._packages.unpin(packages_of(function))
 
     async def collect(self) -> None:
         """Remove packages that no function names and no environment pins, now."""
@@ -198,17 +206,25 @@ class StoredFunctions(FunctionIndex):
 
     # Inside.
 
-    def _adopt(self, row: rows.Row, there: set[str]) -> None:
-        function, tags = rows.read(row)
-        digest = digest_of(function)
-        if digest and digest not in there:
-            log.error("the code package of %s is missing from %s; update its code", function.arn, self._code.root)
-            function = msgspec.structs.replace(
+    async def _checked(self, function: FunctionVersion, there: set[str]) -> FunctionVersion:
+        """`function` as it was stored; Failed when a package of it is lost. Layers are merged anew if need be."""
+        lost = [digest for digest in (digest_of(function), *layers_of(function)) if digest and digest not in there]
+        if lost:
+            whose = "code package" if lost[0] == digest_of(function) else "package of a layer,"
+            return _failed(
                 function,
-                state="Failed",
-                state_reason=f"The code package {digest} is missing from the data directory: update the code.",
-                state_reason_code="InternalError",
+                f"The {whose} {lost[0]} is missing from the data directory: update the code or the layers.",
             )
+        merged = opt_of(function)
+        if merged and merged not in there:
+            try:
+                async with self._code.hold_merged(layers_of(function)):
+                    there.add(merged)
+            except AwsError as error:
+                return _failed(function, error.text)
+        return function
+
+    def _adopt(self, function: FunctionVersion, tags: dict[str, str], row: rows.Row) -> None:
         if function.version == LATEST:
             self._put(function.name, Record(function, tags, *row[4:]))
         else:
@@ -223,12 +239,12 @@ class StoredFunctions(FunctionIndex):
 
     def _put(self, name: str, record: Record) -> None:
         self._insert(name, record)
-        self._packages.name([digest_of(record.latest)])
+        self._packages.name(packages_of(record.latest))
 
     def _put_version(self, record: Record, version: FunctionVersion) -> None:
         record.versions[version.version] = version
         record.next_version = max(record.next_version, int(version.version) + 1)
-        self._packages.name([digest_of(version)])
+        self._packages.name(packages_of(version))
 
     # The commits, each run by `settle`: disk first, then memory, then the subscribers.
 
@@ -260,8 +276,8 @@ class StoredFunctions(FunctionIndex):
         await self._database.write(write)
         record = self._records[new.name]
         record.latest = new
-        self._packages.name([digest_of(new)])
-        self._packages.unname([digest_of(old)])
+        self._packages.name(packages_of(new))
+        self._packages.unname(packages_of(old))
         self._tell(FunctionChange(new.name, old, new, record.reserved))
         if version is not None and publish:
             self._added(record, version)
@@ -286,14 +302,14 @@ class StoredFunctions(FunctionIndex):
         await self._database.write(lambda db: rows.delete(db, name))
         self._remove(name)
         for version in (*record.versions.values(), record.latest):
-            self._packages.unname([digest_of(version)])
+            self._packages.unname(packages_of(version))
             self._tell(FunctionChange(name, version, None))
         await self._packages.collect()
 
     async def _take_out_version(self, record: Record, version: FunctionVersion) -> None:
         await self._database.write(lambda db: rows.delete_version(db, version))
         del record.versions[version.version]
-        self._packages.unname([digest_of(version)])
+        self._packages.unname(packages_of(version))
         self._tell(FunctionChange(version.name, version, None, record.reserved))
         await self._packages.collect()
 
@@ -326,3 +342,8 @@ class StoredFunctions(FunctionIndex):
             except Exception:
                 # The change is on the disk; one listener's bug must not hide it from the others or from the caller.
                 log.exception("a subscriber failed on the change of %s", change.name)
+
+
+def _failed(function: FunctionVersion, reason: str) -> FunctionVersion:
+    log.error("%s version %s cannot be used: %s", function.arn, function.version, reason)
+    return msgspec.structs.replace(function, state="Failed", state_reason=reason, state_reason_code="InternalError")

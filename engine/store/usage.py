@@ -1,4 +1,4 @@
-"""Who needs which package: the functions that name it, and the environments that run it.
+"""Who needs which package: the functions and layers that name it, and the environments that run it.
 
 Pure: digests in, decisions out; removing is the registry's business. A package that no function names any more is
 *idle*. It may go when its last pin goes, or, when nobody pins (an embedder without environments), after a while.
@@ -10,11 +10,28 @@ import base64
 from collections import Counter
 
 from engine.model.function import FunctionVersion
+from engine.model.layer import LayerUse, LayerVersion
+from engine.store.merge import merged_digest
 
 
-def digest_of(function: FunctionVersion) -> str:
-    """The SHA-256 of the function's package in hex; "" for a live folder."""
-    return base64.b64decode(function.code_sha256).hex()
+def digest_of(what: FunctionVersion | LayerVersion | LayerUse) -> str:
+    """The SHA-256 of its package in hex; "" for a function with a live folder."""
+    return base64.b64decode(what.code_sha256).hex()
+
+
+def layers_of(function: FunctionVersion) -> list[str]:
+    """The digests of its layers, in order."""
+    return [digest_of(layer) for layer in function.layers]
+
+
+def opt_of(function: FunctionVersion) -> str:
+    """By what the tree of its merged layers is known; "" without layers."""
+    return merged_digest(layers_of(function))
+
+
+def packages_of(function: FunctionVersion) -> set[str]:
+    """Everything in the code store that it names."""
+    return {digest_of(function), *layers_of(function), opt_of(function)} - {""}
 
 
 class PackageUsage:

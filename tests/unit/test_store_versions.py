@@ -118,8 +118,8 @@ async def test_a_data_directory_from_before_versions_can_publish(tmp_path):
     await registry.close()
     with sqlite3.connect(tmp_path / "lambent.db") as database:
         database.execute("ALTER TABLE functions DROP COLUMN next_version")
-        for table in database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'layer%' AND type='table'"):
-            database.execute(f"DROP TABLE {table[0]}")
+        for table in ("layer_versions", "layers"):
+            database.execute(f"DROP TABLE {table}")
         database.execute("PRAGMA user_version=1")
     database.close()
     again = registry_at(tmp_path)
@@ -193,6 +193,7 @@ async def test_a_function_whose_code_is_lost_cannot_be_published(tmp_path):
     (folder,) = registry._code.root.iterdir()
     await registry.close()
     folder.rename(tmp_path / "lost")
+    registry = registry_at(tmp_path)
     await registry.open()
     with pytest.raises(ResourceConflictException, match="in the following state: Failed"):
         await registry.publish(publish())

@@ -1,4 +1,4 @@
-"""Code downloads: what the Location of GetFunction points to."""
+"""Code downloads: what the Location of GetFunction and GetLayerVersion points to."""
 
 from __future__ import annotations
 
