@@ -16,7 +16,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from math import inf
 from pathlib import Path
@@ -46,10 +46,14 @@ from engine.function import Function
 from engine.hot_reload import Watched
 from engine.invoke.frontend import Frontend
 from engine.invoke.result import InvocationResult, result_of
+from engine.layers import LayerSource
+from engine.layers import arns as layer_arns
+from engine.layers import publish as publish_layer
 from engine.lifecycle.variables import Identity
 from engine.model import limits
 from engine.model.function import LATEST, FunctionVersion
 from engine.model.invocation import Invocation
+from engine.model.layer import LayerVersion
 from engine.sandbox import NamespaceProvider, ProcessProvider, make_provider
 from engine.store import CreateFunctionRequest, FunctionChange, FunctionCode, FunctionRegistry, pack_folder
 from engine.store.requests import Environment
@@ -242,6 +246,7 @@ class Engine:
         memory_mb: int = 128,
         timeout_s: int = 3,
         environment: Mapping[str, str] | None = None,
+        layers: Iterable[LayerSource] = (),
         watch: bool = False,
     ) -> Function:
         """Make a function and wait until it can be invoked.
@@ -254,6 +259,8 @@ class Engine:
             memory_mb: MemorySize.
             timeout_s: Timeout in seconds.
             environment: the function's variables.
+            layers: what is merged into /opt, in order: ARNs, folders, zip files, a zip's bytes, what `publish_layer`
+                gave. What is no published layer version yet becomes one, named after its folder or file.
             watch: with a folder: run from it, so that a saved file is live on the next invocation.
 
         Raises:
@@ -277,11 +284,26 @@ class Engine:
                 memory_size=memory_mb,
                 timeout=timeout_s,
                 environment=Environment(variables=dict(environment or {})),
+                layers=[*await layer_arns(self.registry, layers)],
                 code=FunctionCode(zip_file=package),
             ),
             source_dir=folder,
         )
         return Function(self, name)
+
+    async def publish_layer(self, name: str, content: str | Path | bytes, *, description: str = "") -> LayerVersion:
+        """Publish a version of a layer.
+
+        Args:
+            name: up to 140 letters, digits, ``-`` and ``_``.
+            content: a folder, a zip file, or a zip's bytes; its top is /opt.
+            description: what it is for.
+
+        Raises:
+            AwsError: what PublishLayerVersion would refuse.
+            ConfigurationError: `content` is not there or not of a known kind.
+        """
+        return await publish_layer(self.registry, name, content, description=description)
 
     def function(self, name: str) -> Function:
         """A function that is already there.
@@ -372,16 +394,24 @@ class Engine:
         pool = self.dispatcher.pool(change.name, change.version)
         if pool is not None and runs_alike(pool.data.function, function):
             return  # only its description, state or tags changed: its environments are still good
-        if function.source_dir is None:
-            self.registry.pin(function)
-            self._deploy(function, self.registry.code_root(function), lambda: self.registry.unpin(function))
-        else:  # from its folder: packed when it is first invoked, and whenever it has changed since
-            self._deploy(function, function.source_dir, None)
+        self._deploy(function, self.registry.code_root(function))
+        if function.source_dir is not None:  # packed when it is first invoked, and whenever it has changed since
             self._watched[change.name] = Watched(function.source_dir, lambda _: self._repack(function))
 
-    def _deploy(self, function: FunctionVersion, code_root: str, release: Callable[[], Awaitable[None]] | None) -> None:
+    def _deploy(
+        self, function: FunctionVersion, code_root: str, remove: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Put a revision in place; its packages are kept, and `remove` is awaited, when nothing runs it any more."""
+        self.registry.pin(function)
+
+        async def release() -> None:
+            if remove is not None:
+                await remove()
+            await self.registry.unpin(function)
+
+        log, opt_root = self.log(function.name), self.registry.opt_root(function)
         self.dispatcher.deploy(
-            Deployment(function, code_root, self.log(function.name), self._identity, self.runtimes.command, release)
+            Deployment(function, code_root, log, self._identity, self.runtimes.command, release, opt_root)
         )
         self.frontend.forget()
         self.dispatcher.run(lambda: self.runtimes.prepare(function.runtime or ""))

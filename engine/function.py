@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
 from engine.invoke.result import InvocationResult
+from engine.layers import LayerSource
+from engine.layers import arns as layer_arns
 from engine.model.function import FunctionVersion
 from engine.store.requests import (
     Environment,
@@ -70,8 +72,9 @@ class Function:
         memory_mb: int | None = None,
         timeout_s: int | None = None,
         environment: Mapping[str, str] | None = None,
+        layers: Iterable[LayerSource] | None = None,
     ) -> None:
-        """Change its configuration; what is None stays as it is.
+        """Change its configuration; what is None stays as it is. Layers as in `Engine.create_function`.
 
         Raises:
             AwsError: what UpdateFunctionConfiguration would refuse.
@@ -84,6 +87,7 @@ class Function:
                 memory_size=memory_mb,
                 timeout=timeout_s,
                 environment=None if environment is None else Environment(variables=dict(environment)),
+                layers=None if layers is None else [*await layer_arns(self._engine.registry, layers)],
             )
         )
 

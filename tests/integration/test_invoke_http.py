@@ -11,6 +11,7 @@ import anyio.to_thread
 import pytest
 
 from engine import Engine
+from engine.store.requests import SnapStart, UpdateFunctionConfigurationRequest
 from tests.support.functions import ECHO, bootstrap
 
 PATH = "/2015-03-31/functions/echo/invocations"
@@ -260,3 +261,33 @@ async def test_a_throttled_invocation_says_why_and_when_to_come_back(served):
 
 def test_the_echo_of_the_tests_is_what_it_says():
     assert "give(request_id, event)" in ECHO
+
+
+@pytest.mark.parametrize("warm_up", [False, True], ids=["fast", "aiohttp"])
+async def test_a_version_is_invoked_by_its_number_once_it_is_ready(served, warm_up):
+    engine, address = served
+    engine.registry.prepare_versions_with(lambda _version: None)
+    await engine.registry.update_configuration(
+        UpdateFunctionConfigurationRequest(
+            function_name="echo", snap_start=SnapStart(apply_on="PublishedVersions"), description=str(warm_up)
+        )
+    )
+    version = (await engine.function("echo").publish()).version
+
+    def invoke() -> tuple:
+        (reply,) = ask(address, ("POST", f"{PATH}?Qualifier={version}", b"1", {}), warm_up=warm_up)
+        return reply
+
+    status, headers, body = await anyio.to_thread.run_sync(invoke)
+    assert (status, headers["x-amzn-errortype"]) == (409, "SnapStartNotReadyException")
+    assert json.loads(body) == {
+        "Type": "User",
+        "Message": "Lambda is initializing your function. It will be ready to invoke once your function state becomes "
+        "ACTIVE.",
+    }
+    await engine.registry.version_ready("echo", version)
+    status, headers, body = await anyio.to_thread.run_sync(invoke)
+    assert (status, headers["x-amz-executed-version"], body) == (200, version, b"1")
+    await engine.registry.delete("echo", version)
+    status, headers, _ = await anyio.to_thread.run_sync(invoke)
+    assert (status, headers["x-amzn-errortype"]) == (404, "ResourceNotFoundException")
