@@ -13,7 +13,7 @@ from engine.cli import package
 from engine.cli.console import CommandError, emit_json, note
 from engine.cli.guess import Guess
 from engine.cli.http import FUNCTIONS, Client, RefusedError, function_path
-from engine.cli.options import common, setting, variables
+from engine.cli.options import common, layer_option, setting, variables
 from engine.settings import load
 
 SETTLE_LIMIT_S = 60.0
@@ -38,10 +38,16 @@ HOT_RELOAD_BUCKET = "hot-reload"
     metavar="NAME=VALUE",
     help="A variable for the function; may be repeated. Replaces all that were set.",
 )
+@layer_option("FOLDER|ZIP|ARN", " Replaces all that were set.")
 @click.option("--description", metavar="TEXT", help="What it is for.")
 @click.option("--role", metavar="ARN", help="Execution role.  [default: a placeholder: nothing checks it]")
 @click.option("--watch", is_flag=True, help="Run from the folder itself: a saved file is live on the next invocation.")
-@click.option("--publish", is_flag=True, help="Publish a version of it, unless nothing has changed since the last one.")
+@click.option(
+    "--publish",
+    "publish_version",
+    is_flag=True,
+    help="Publish a version of it, unless nothing has changed since the last one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the function's configuration as JSON instead of its ARN.")
 @setting("endpoint_url")
 @common
@@ -54,10 +60,11 @@ def command(
     memory: int | None,
     timeout: int | None,
     env: tuple[str, ...],
+    layers: tuple[str, ...],
     description: str | None,
     role: str | None,
     watch: bool,
-    publish: bool,
+    publish_version: bool,
     as_json: bool,
     config: str | None,
     **flags: Any,
@@ -81,16 +88,21 @@ def command(
         "Role": role,
         "Environment": {"Variables": variables(env)} if env else None,
     }
-    deployment = _Deployment(Client(settings.endpoint_url), name, source, watch=watch)
+    client = Client(settings.endpoint_url)
+    deployment = _Deployment(client, name, source, watch=watch)
     began = time.monotonic()
     existing = deployment.existing()
+    if layers:
+        from engine.cli.layers import publish
+
+        wanted["Layers"] = publish(client, layers)
     done = deployment.create(wanted) if existing is None else deployment.update(existing, wanted)
-    if publish:
+    if publish_version:
         done = deployment.publish()
     took = time.monotonic() - began
     what = "created" if existing is None else "updated"
     how = f"live from {source.folder}" if watch else f"{done.get('CodeSize', 0)} bytes"
-    what = f"published version {done['Version']} of" if publish else what
+    what = f"published version {done['Version']} of" if publish_version else what
     note(f"{what} {name} ({done.get('Runtime')}, handler {done.get('Handler')}, {how}) in {took:.2f} s")
     if as_json:
         emit_json(done)
@@ -130,7 +142,8 @@ class _Deployment:
         """UpdateFunctionConfiguration for what differs, then UpdateFunctionCode."""
         if wanted["Runtime"] is None and wanted["Handler"] is None:
             wanted |= self._other_language(existing)
-        changes = {key: value for key, value in wanted.items() if value is not None and existing.get(key) != value}
+        have = {**existing, "Layers": [layer["Arn"] for layer in existing.get("Layers", ())]}
+        changes = {key: value for key, value in wanted.items() if value is not None and have.get(key) != value}
         what = f"update function '{self._name}'"
         if changes:
             self._settled()

@@ -101,6 +101,17 @@ def _debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None
         report.debug = True
 
 
+def layer_option(metavar: str, also: str = "") -> Callable[[F], F]:
+    """--layer, repeatable; `also` is the end of its help."""
+    return click.option(
+        "--layer",
+        "layers",
+        multiple=True,
+        metavar=metavar,
+        help=f"A layer, merged into /opt; may be repeated, later ones cover earlier ones.{also}",
+    )
+
+
 def variables(pairs: tuple[str, ...]) -> dict[str, str]:
     """--env K=V …; ``--env K`` takes K's value from the caller's environment.
 

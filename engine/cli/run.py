@@ -8,7 +8,7 @@ import click
 
 from engine.cli import package, payload
 from engine.cli.console import note
-from engine.cli.options import common, setting, variables
+from engine.cli.options import common, layer_option, setting, variables
 from engine.settings import load
 
 
@@ -34,6 +34,7 @@ from engine.settings import load
     help="Invoke N times, one after another.",
 )
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="A variable for the function; may be repeated.")
+@layer_option("FOLDER|ZIP")
 @click.option("--watch", is_flag=True, help="Invoke again whenever a file is saved, or Enter is pressed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per invocation instead of the payload.")
 @setting("isolation", "network", "init_timeout", "region")
@@ -48,6 +49,7 @@ def command(
     timeout: int,
     times: int,
     env: tuple[str, ...],
+    layers: tuple[str, ...],
     watch: bool,
     as_json: bool,
     config: str | None,
@@ -70,5 +72,5 @@ def command(
     if runtime is None or handler is None:
         note(f"{guess.runtime}, handler {guess.handler} ({guess.why})")
     one = Running(source, guess, body, as_json)
-    options: dict[str, Any] = {"memory_mb": memory, "timeout_s": timeout, "environment": environment}
+    options: dict[str, Any] = {"memory_mb": memory, "timeout_s": timeout, "environment": environment, "layers": layers}
     return run(one.main(settings, options, times, watch=watch))

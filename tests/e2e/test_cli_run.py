@@ -75,6 +75,38 @@ def test_n_invocations_are_one_cold_and_then_warm(app):
     assert all(one["function_error"] is None and one["duration_ms"] >= 0 for one in answers)
 
 
+USES_LAYERS = """
+import first, second, os
+def handler(event, context):
+    return [first.NAME, second.NAME, os.path.isdir(os.environ.get("LAMBENT_OPT", "/opt"))]
+"""
+
+
+def test_layers_are_folders_and_zips_and_later_ones_cover_earlier_ones(tmp_path):
+    function = python_function(tmp_path / "uses", USES_LAYERS)
+    layer = python_function(tmp_path / "base" / "python", "NAME = 1", "first").parent
+    python_function(layer / "python", "NAME = 1", "second")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.writestr("python/second.py", "NAME = 2")
+    done = lambent("run", str(function), "--layer", str(layer), "--layer", str(tmp_path / "more.zip"))
+    assert (done.returncode, json.loads(done.stdout)) == (0, [1, 2, True]), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("layer", "code", "words"),
+    [
+        ("nothing", 2, "nothing cannot be read: No such file or directory; name a folder, a zip file or a layer"),
+        ("app/app.py", 2, "app.py is neither a folder nor a zip file"),
+        ("arn:aws:lambda:us-east-1:000000000000:layer:x:1", 1, "Layer version arn:aws:lambda:us-east-1:0000000000"),
+    ],
+)
+def test_a_layer_that_is_none_is_an_error_that_says_what_to_do(app, layer, code, words):
+    done = lambent("run", str(app), "--layer", layer, cwd=app.parent)
+    assert done.returncode == code
+    (said,) = paragraphs(done.stderr)
+    assert words in said
+
+
 def test_a_zip_a_source_file_and_a_bootstrap_executable_run_too(app, tmp_path):
     with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
         archive.write(app / "app.py", "app.py")

@@ -165,6 +165,30 @@ def test_deploy_publish_makes_a_version_that_invoke_reaches_by_its_qualifier(app
     assert "Function not found: arn:aws:lambda:us-east-1:000000000000:function:versioned:9" in err
 
 
+def test_deploy_layer_publishes_what_has_changed_and_keeps_what_is_not_given(app, call, tmp_path):
+    python_function(app, "import of_layer\ndef handler(event, context): return of_layer.NAME")
+    layer = python_function(tmp_path / "common" / "python", "NAME = 'one'", "of_layer").parent
+    arn = "arn:aws:lambda:us-east-1:000000000000:layer:common"
+    code, _, err = call("deploy", str(app), "--name", "layered", "--layer", str(layer))
+    assert (code, f"published the layer {arn}:1" in err) == (0, True), err
+    assert json.loads(call("invoke", "layered")[1]) == "one"
+
+    _, out, err = call("deploy", str(app), "--name", "layered", "--layer", str(layer), "--json")
+    assert "published the layer" not in err
+    assert [one["Arn"] for one in json.loads(out)["Layers"]] == [f"{arn}:1"]
+    python_function(layer / "python", "NAME = 'two'", "of_layer")
+    _, out, _ = call("deploy", str(app), "--name", "layered", "--layer", str(layer), "--json")
+    assert [one["Arn"] for one in json.loads(out)["Layers"]] == [f"{arn}:2"]
+    assert json.loads(call("invoke", "layered")[1]) == "two"
+    _, out, _ = call("deploy", str(app), "--name", "layered", "--layer", f"{arn}:1", "--json")
+    assert [one["Arn"] for one in json.loads(out)["Layers"]] == [f"{arn}:1"]
+    _, out, _ = call("deploy", str(app), "--name", "layered", "--timeout", "5", "--json")
+    assert [one["Arn"] for one in json.loads(out)["Layers"]] == [f"{arn}:1"]
+    code, _, err = call("deploy", str(app), "--name", "layered", "--layer", f"{arn}:9")
+    assert code == 1
+    assert f"Layer version {arn}:9 does not exist." in err
+
+
 def test_deploy_watch_makes_a_saved_file_live_on_the_next_invocation(app, call):
     code, _, err = call("deploy", str(app), "--name", "live", "--watch")
     assert (code, f"live from {app}" in err) == (0, True)
