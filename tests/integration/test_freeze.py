@@ -512,7 +512,7 @@ async def test_a_sandbox_that_would_not_close_is_closed_by_the_next_try(watched,
         await work(kind, strings)
 
     monkeypatch.setattr(provider, "work", failing)
-    watched.engine.dispatcher.remove("f")
+    watched.engine.dispatcher.remove("f", "$LATEST")
     await watched.until(lambda: environment.phase is states.Phase.CLOSED, "gone")
     assert failures == 0
     assert f"pid {pid}" in (environment.stuck or "")
