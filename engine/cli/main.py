@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "logs": "Show a function's log.",
     "conform": "Judge a bootstrap by the Runtime API's contract.",
     "story": "Tell what happened to one invocation, step by step.",
+    "runtimes": "List runtime identifiers, and what runs them here.",
     "demo": "Show functions in several languages start, answer and fail.",
     "bench": "Measure cold starts, warm latency and throughput.",
 }

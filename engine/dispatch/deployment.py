@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from bootstraps import for_function
 from engine.lifecycle.variables import Identity, variables
 from engine.model.function import FunctionVersion
 from engine.model.limits import MB_PER_VCPU
@@ -104,7 +105,7 @@ class Deployment:
         paths = sandbox.paths(self.code_root, self.opt_root)
         command = await self._command(self.function.runtime or "")
         return ProcessSpec(
-            argv=list(command) if command is not None else [await self._bootstrap(paths)],
+            argv=await self._argv(command, paths),
             env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream),
             cwd=paths.task_root,
             folders={inside: host for inside, host in self._folders(paths) if inside != host},
@@ -116,6 +117,19 @@ class Deployment:
         if self.opt_root is not None:
             shown.append((paths.opt, self.opt_root))
         return shown
+
+    async def _argv(self, command: Sequence[str] | None, paths: SandboxPaths) -> list[str]:
+        function = self.function
+        if command is None:
+            if function.runtime == "go1.x":  # names the executable by the handler
+                return [f"{paths.task_root}/{function.handler}"]
+            return [await self._bootstrap(paths)]
+        wrapper = function.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
+        if wrapper:
+            for inside, seen in (("/var/task/", f"{paths.task_root}/"), ("/opt/", f"{paths.opt}/")):
+                if wrapper.startswith(inside):  # in process mode they lie elsewhere
+                    wrapper = seen + wrapper.removeprefix(inside)
+        return for_function(command, function.memory_mb, wrapper)
 
     async def _bootstrap(self, paths: SandboxPaths) -> str:
         """The package's bootstrap; that of the layers when the package has none (facts §5.2)."""
@@ -135,6 +149,7 @@ class Deployment:
             if path.startswith(f"{inside}/"):
                 path = host + path.removeprefix(inside)
                 break
-        if refused.errno == errno.ENOENT and not await anyio.to_thread.run_sync(os.path.lexists, path):
+        ours = path.endswith("/bootstrap")
+        if ours and refused.errno == errno.ENOENT and not await anyio.to_thread.run_sync(os.path.lexists, path):
             return f"Couldn't find valid bootstrap(s): [{paths.task_root}/bootstrap {paths.opt}/bootstrap]"
         return str(refused)

@@ -7,7 +7,6 @@ the users whom functions run as cannot reach (a virtual environment under /root,
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,13 +40,13 @@ class Runtimes:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.folder.chmod(0o755)
-        for language, name in (("python", "bootstrap.py"), ("nodejs", "bootstrap.js")):
-            source = bootstraps.path(language) / name
+        for language, about in bootstraps.LANGUAGES.items():
             target = self.folder / language
             target.mkdir()
-            target.chmod(0o755)
-            shutil.copyfile(source, target / name)
-            (target / name).chmod(0o644)
+            for name in about.files:
+                _copy(bootstraps.here(language) / name, target / name)
+            for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
+                folder.chmod(0o755)
 
     async def command(self, runtime: str) -> Sequence[str] | None:
         """The command that runs `runtime`; None for ``provided.*``, whose bootstrap is in the package.
@@ -67,16 +66,20 @@ class Runtimes:
         return self._commands[runtime]
 
     def _find(self, runtime: str) -> Sequence[str] | None:
-        command = bootstraps.command(runtime, self._seen, self._reachable)
-        if command is not None and runtime.startswith("python"):
-            # A function may not write beside its bootstrap, so the interpreter's compiled form is made now: 10 ms less
-            # for each cold start. One that cannot be made is no harm.
-            with suppress(OSError, subprocess.SubprocessError):
-                source = self.folder / "python" / "bootstrap.py"
-                subprocess.run([command[0], "-I", "-m", "py_compile", source], check=False, timeout=30)
-        return command
+        return bootstraps.command(runtime, self._seen, self._reachable, self.folder)
 
     async def prepare(self, runtime: str) -> None:
         """Look for the interpreter ahead of the first cold start; a missing one is told when it is needed."""
         with suppress(EntrypointMissing):
             await self.command(runtime)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A file, readable for all, or a folder of them; what has not been made yet is left out."""
+    if source.is_dir():
+        for entry in source.iterdir():
+            _copy(entry, target / entry.name)
+    elif source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        target.chmod(0o644)

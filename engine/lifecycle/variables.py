@@ -77,6 +77,10 @@ def variables(
             f"{opt}/nodejs/node{runtime[6:].partition('.')[0]}/node_modules:{opt}/nodejs/node_modules:"
             f"{runtime_dir}/node_modules:{runtime_dir}:{task}"
         )
+    elif runtime.startswith("ruby"):
+        api = f"{runtime[4:]}.0"
+        out["GEM_PATH"] = f"{task}/vendor/bundle/ruby/{api}:/opt/ruby/gems/{api}"
+        out["RUBYLIB"] = f"{task}:{runtime_dir}/lib:/opt/ruby/lib"
     out.update(function.environment)
     out.pop("LAMBENT_OPT", None)  # tells our bootstraps where layers are that are not at /opt
     if opt != "/opt":

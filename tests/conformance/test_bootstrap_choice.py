@@ -6,12 +6,14 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import bootstraps
-from bootstraps import _interpreters
+from bootstraps import _commands, _interpreters
+from engine.store import shapes
 from tests.support.require import requires
 
 
@@ -19,12 +21,15 @@ from tests.support.require import requires
 def machine(monkeypatch, tmp_path):
     """A machine with the interpreters that a test puts there, and no others."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(_interpreters, "_PLACES", {"python": (), "nodejs": ()})
+    nowhere = {key: replace(language, places=()) for key, language in bootstraps.LANGUAGES.items()}
+    monkeypatch.setattr(_interpreters, "LANGUAGES", nowhere)
+    monkeypatch.setattr(_interpreters, "MONO", replace(_interpreters.MONO, places=()))
     monkeypatch.setattr(sys, "executable", "")
     bootstraps.forget()
 
     def add(name: str, version: str | None = None, *, script: bool = False) -> Path:
         file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
         if script:
             file.write_text("#!/bin/sh\necho Python 3.12.0\n")
         else:
@@ -35,7 +40,7 @@ def machine(monkeypatch, tmp_path):
         return file
 
     versions: dict[str, str] = {}
-    monkeypatch.setattr(_interpreters, "_run", lambda argv: versions.get(argv[0]) if argv[1] == "--version" else "")
+    monkeypatch.setattr(_interpreters, "_run", lambda argv: versions.get(argv[0]))
     yield add
     bootstraps.forget()
 
@@ -45,17 +50,42 @@ def open_to_all(_path: str) -> None:
 
 
 def test_the_folders_have_what_their_names_say():
-    assert bootstraps.languages() == ("nodejs", "python", "rust", "shell")
-    files = {"nodejs": "bootstrap.js", "python": "bootstrap.py", "rust": "minimal/src/main.rs", "shell": "bootstrap"}
+    assert bootstraps.languages() == tuple(sorted(bootstraps.languages()))
     for language in bootstraps.languages():
-        assert (bootstraps.path(language) / files[language]).is_file()
         assert (bootstraps.path(language) / "README.md").is_file()
+    for key, language in bootstraps.LANGUAGES.items():
+        for name in language.files if key in bootstraps.languages() else ():
+            assert name.startswith("target/") or (bootstraps.path(key) / name).exists()
     assert os.access(bootstraps.path("shell") / "bootstrap", os.X_OK)
-    with pytest.raises(KeyError, match="no bootstrap for 'cobol'; there are nodejs, python, rust, shell"):
+    with pytest.raises(KeyError, match="no bootstrap for 'cobol'; there are nodejs, "):
         bootstraps.path("cobol")
 
 
-@pytest.mark.parametrize("runtime", ["provided", "provided.al2", "provided.al2023", "go1.x", "java21", ""])
+def test_every_identifier_that_create_function_takes_is_known_or_has_never_been_managed():
+    unmanaged = {"nodejs", "nodejs4.3-edge", "custom", *bootstraps.PROVIDED}
+    for runtime in set(shapes.RUNTIMES) - unmanaged:
+        assert bootstraps.parse(runtime) is not None, runtime
+    assert {*bootstraps.IDENTIFIERS, *bootstraps.PROVIDED} <= set(shapes.RUNTIMES)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "wanted"),
+    [
+        ("python3.12", ("python", (3, 12))),
+        ("nodejs20.x", ("nodejs", (20,))),
+        ("ruby3.3", ("ruby", (3, 3))),
+        ("java21", ("java", (21,))),
+        ("java8.al2", ("java", (8,))),
+        ("java17.al2023", ("java", (17,))),
+        ("dotnet8", ("dotnet", (8,))),
+        ("dotnetcore3.1", ("dotnet", (3, 1))),
+    ],
+)
+def test_an_identifier_names_language_and_version(runtime, wanted):
+    assert bootstraps.parse(runtime) == wanted
+
+
+@pytest.mark.parametrize("runtime", ["provided", "provided.al2", "provided.al2023", "go1.x", "cobol85", ""])
 def test_other_runtimes_have_no_command(runtime):
     assert bootstraps.command(runtime) is None
 
@@ -98,6 +128,38 @@ def test_version_managers_shims_and_old_interpreters_are_passed_over(machine):
     assert str(caught.value).startswith(
         "runtime python3.12: no Python 3.9 or later found in PATH; install it (Debian: "
     )
+
+
+def test_a_jdk_tells_its_version_in_a_file_and_java_8_in_its_own_way(machine, tmp_path):
+    old = machine("jdk8/bin/java", 'openjdk version "1.8.0_412"\n')
+    new = machine("jdk21/bin/java")
+    (tmp_path / "jdk21/release").write_text('IMPLEMENTOR="x"\nJAVA_VERSION="21.0.4"\n')
+    assert _interpreters._versions("java", str(old)) == ((8, 0),)
+    assert _interpreters._versions("java", str(new)) == ((21, 0),)
+
+
+def test_one_dotnet_runs_all_the_frameworks_beside_it(machine, tmp_path):
+    dotnet = machine("dotnet")
+    for version in ("6.0.36", "8.0.11", "8.0.4"):
+        (tmp_path / "shared/Microsoft.NETCore.App" / version).mkdir(parents=True)
+    assert bootstraps.interpreter("dotnet8", open_to_all) == bootstraps.Interpreter(str(dotnet), (8, 0))
+    assert bootstraps.interpreter("dotnet6", open_to_all).version == (6, 0)
+    ten = bootstraps.interpreter("dotnet10", open_to_all)
+    assert ten.note == f"runtime dotnet10: no .NET 10 here, .NET 8 ({dotnet}) runs it instead"
+    assert "8.0.11" in _commands._line("dotnet", ten, Path("/r"))
+
+
+def test_mono_runs_what_was_made_for_dotnet_where_there_is_none(machine):
+    mono = machine("mono-sgen", "Mono JIT compiler version 6.8.0.105 (Debian)\n")
+    found = bootstraps.interpreter("dotnet8", open_to_all)
+    assert (found.executable, found.version) == (str(mono), (6, 8))
+    assert found.note == f"runtime dotnet8: no .NET 8 here, Mono 6.8 ({mono}) runs it instead"
+
+
+def test_a_jvm_gets_a_heap_that_fits_the_functions_memory():
+    line = ["/usr/bin/java", "-cp", "x.jar", "lambent.Bootstrap"]
+    assert bootstraps.for_function(line, 512)[:2] == ["/usr/bin/java", "-XX:MaxHeapSize=445644k"]
+    assert bootstraps.for_function(["/usr/bin/node", "bootstrap.js"], 512) == ["/usr/bin/node", "bootstrap.js"]
 
 
 def test_an_interpreter_that_functions_cannot_reach_is_not_chosen_and_the_error_says_why(machine):

@@ -1,7 +1,8 @@
 """The same function in every language, for our bootstraps and for AWS's own runtime clients.
 
 Each `Client` writes a folder that the engine can deploy. Its function does what the event's ``do`` asks: ``echo`` the
-``value``, tell the ``context``, ``log`` a line, ``count`` the calls, ``fail``, return something ``unserialisable``.
+``value``, tell the ``context``, ``log`` a line, ``count`` the calls, ``fail``, return something ``unserialisable`` or
+``large``, ``exit``.
 """
 
 from __future__ import annotations
@@ -14,71 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import bootstraps
+from tests.support.families import NODE, PYTHON, RUBY
 from tests.support.require import requires, unavailable
 
 ROOT = Path(__file__).parents[2]
 NODE_CLIENT = ROOT / "tests/conformance/nodejs/node_modules/aws-lambda-ric"
-
-PYTHON = """
-import logging
-
-calls = 0
-logging.getLogger().setLevel(logging.INFO)
-
-
-def handler(event, context):
-    global calls
-    calls += 1
-    do = event["do"]
-    if do == "echo":
-        return event.get("value")
-    if do == "context":
-        return {
-            "requestId": context.aws_request_id,
-            "arn": context.invoked_function_arn,
-            "name": context.function_name,
-            "version": context.function_version,
-            "memory": context.memory_limit_in_mb,
-            "logGroup": context.log_group_name,
-            "logStream": context.log_stream_name,
-            "remaining": context.get_remaining_time_in_millis(),
-            "client": context.client_context and context.client_context.custom,
-        }
-    if do == "log":
-        logging.info("a line of %s", "log")
-        print("a printed line")
-    if do == "count":
-        return calls
-    if do == "fail":
-        raise ValueError("it failed \\u00e9")
-    if do == "unserialisable":
-        return {1, 2}
-"""
-
-NODE = """
-let calls = 0;
-exports.handler = async (event, context) => {
-  calls += 1;
-  switch (event.do) {
-    case 'echo': return event.value;
-    case 'context': return {
-      requestId: context.awsRequestId,
-      arn: context.invokedFunctionArn,
-      name: context.functionName,
-      version: context.functionVersion,
-      memory: context.memoryLimitInMB,
-      logGroup: context.logGroupName,
-      logStream: context.logStreamName,
-      remaining: context.getRemainingTimeInMillis(),
-      client: context.clientContext && context.clientContext.custom,
-    };
-    case 'log': console.log('a line of %s', 'log'); process.stdout.write('a printed line\\n'); return null;
-    case 'count': return calls;
-    case 'fail': throw new TypeError('it failed \\u00e9');
-    case 'unserialisable': return { big: 1n };
-  }
-};
-"""
 
 
 @dataclass(frozen=True)
@@ -92,8 +33,15 @@ class Client:
     write: Callable[[Path, str], None]
     """Writes a folder whose handler's source is the second argument."""
     source: str
-    broken: str
+    broken: str = ""
     """Source that fails at import, because a module is missing."""
+    broken_handler: str | None = None
+    """Where the source is compiled and the same: a handler whose initialisation fails."""
+
+    def command(self, folder: Path) -> list[str]:
+        """The command line that runs the function in `folder`, for tests without an engine."""
+        line = bootstraps.command(self.runtime)
+        return bootstraps.for_function(line, 256) if line is not None else [str(folder / "bootstrap")]
 
     def folder(self, path: Path, source: str | None = None) -> Path:
         """Make the folder."""
@@ -114,6 +62,11 @@ def _our_python(folder: Path, source: str) -> None:
 def _our_node(folder: Path, source: str) -> None:
     requires("node")
     (folder / "app.js").write_text(source)
+
+
+def _our_ruby(folder: Path, source: str) -> None:
+    requires("ruby")
+    (folder / "app.rb").write_text(source)
 
 
 def _awslambdaric(folder: Path, source: str) -> None:
@@ -161,6 +114,7 @@ OUR_PYTHON = Client(
     "python", "python", f"python3.{sys.version_info[1]}", "app.handler", _our_python, PYTHON, "import nowhere"
 )
 OUR_NODE = Client("nodejs", "nodejs", "nodejs20.x", "app.handler", _our_node, NODE, "require('nowhere')")
+OUR_RUBY = Client("ruby", "ruby", "ruby3.3", "app.handler", _our_ruby, RUBY, "require 'nowhere'")
 AWSLAMBDARIC = Client(
     "awslambdaric", "python", "provided.al2023", "app.handler", _awslambdaric, PYTHON, "import nowhere"
 )

@@ -15,10 +15,10 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 #: Of /etc what programs need that resolve names, speak TLS or know the time; no passwords, no keys, no configuration.
 SYSTEM_ETC = (
-    "alternatives", "ca-certificates", "ca-certificates.conf", "fonts", "gai.conf", "host.conf", "java-17-openjdk",
-    "java-21-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias", "localtime", "magic", "mime.types",
-    "nsswitch.conf", "os-release", "perl", "pki", "protocols", "python3", "services", "ssl", "terminfo", "timezone",
-    "crypto-policies", "debian_version",
+    "alternatives", "ca-certificates", "ca-certificates.conf", "fonts", "gai.conf", "host.conf", "java-11-openjdk",
+    "java-17-openjdk", "java-21-openjdk", "java-25-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
+    "locale.alias", "localtime", "magic", "mime.types", "mono", "nsswitch.conf", "os-release", "perl", "pki",
+    "protocols", "python3", "services", "ssl", "terminfo", "timezone", "crypto-policies", "debian_version",
 )  # fmt: skip
 
 #: /etc of a function that shares the host's network: how that resolves names.
