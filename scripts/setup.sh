@@ -11,6 +11,7 @@ UV_VERSION=0.13.9
 packages=()
 need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
 need curl curl
+need ruby ruby
 need node nodejs
 need npm npm
 command -v node >/dev/null 2>&1 || packages+=(libnode-dev) # its headers, to compile AWS's client against
