@@ -36,7 +36,7 @@ __all__ = [
     "prepare",
 ]
 
-_FOLDERS = ("nodejs", "python", "ruby", "rust", "shell")
+_FOLDERS = ("java", "nodejs", "python", "ruby", "rust", "shell")
 
 
 def languages() -> tuple[str, ...]:

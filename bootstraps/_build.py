@@ -68,9 +68,14 @@ def build_java(directory: Path, preferred: Path | None = None) -> Path:
         )
     work = _work(directory)
     try:
-        sources = sorted(str(path) for path in (directory / "src").rglob("*.java"))
+        sources = [str(path) for path in _sources(directory)]
         classes = work / "classes"
         _check([str(compilers[0]), "--release", "11", "-Xlint:-options", "-nowarn", "-d", str(classes), *sources])
+        # The declarations of AWS's interfaces were for the compiler only; what implements them is defined beside a
+        # function's own, by a loader that looks for it in this folder.
+        shutil.rmtree(classes / "com")
+        (classes / "adapters/lambent").mkdir(parents=True)
+        (classes / "lambent/adapters").replace(classes / "adapters/lambent/adapters")
         tool = compilers[0].with_name("jar")
         # Uncompressed: a JVM opens it at each start.
         _check([str(tool), "--create", "--no-compress", "--file", str(work / jar.name), "-C", str(classes), "."])
@@ -89,7 +94,7 @@ def build_dotnet(directory: Path) -> Path:
     target = directory / "target/bootstrap.exe"
     if up_to_date(target, directory):
         return target
-    sources = sorted(str(path) for path in (directory / "src").rglob("*.cs"))
+    sources = [str(path) for path in _sources(directory)]
     options = ["-nologo", "-optimize+", "-target:exe"]
     compiler = shutil.which("mcs")
     work = _work(directory)
@@ -139,9 +144,14 @@ def _stamp(target: Path) -> Path:
 
 def _hash(directory: Path) -> str:
     out = hashlib.sha256()
-    for source in sorted((directory / "src").rglob("*.*")):
+    for source in _sources(directory):
         out.update(source.name.encode() + b"\0" + source.read_bytes())
     return out.hexdigest()
+
+
+def _sources(directory: Path) -> list[Path]:
+    found = [path for name in ("src", "stubs") for path in (directory / name).rglob("*.*")]
+    return sorted(path for path in found if path.is_file())
 
 
 def _work(directory: Path) -> Path:

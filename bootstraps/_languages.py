@@ -83,7 +83,7 @@ LANGUAGES: Final = {
             "~/.sdkman/candidates/java/*/bin", "~/.jdks/*/bin",
         ),
         install="install one (Debian: apt-get install default-jdk-headless; other versions: adoptium.net)",
-        files=("target/bootstrap.jar", "target/bootstrap.jar.sources", "src"),
+        files=("target/bootstrap.jar", "target/bootstrap.jar.sources", "src", "stubs"),
     ),
     "dotnet": Language(
         name=".NET",

@@ -12,6 +12,7 @@ packages=()
 need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
 need curl curl
 need ruby ruby
+need javac default-jdk-headless
 need node nodejs
 need npm npm
 command -v node >/dev/null 2>&1 || packages+=(libnode-dev) # its headers, to compile AWS's client against

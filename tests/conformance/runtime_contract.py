@@ -16,7 +16,12 @@ async def create(
     """Deploy the client's function, or the same with another source or handler."""
     code = client.folder(folder / name, source)
     return await engine.create_function(
-        name, code=code, runtime=client.runtime, handler=handler or client.handler, memory_mb=256, timeout_s=20
+        name,
+        code=code,
+        runtime=client.runtime,
+        handler=handler or client.handler,
+        memory_mb=client.memory_mb,
+        timeout_s=20,
     )
 
 
@@ -32,10 +37,12 @@ async def answers_cold_and_warm(engine: Engine, client: Client, folder: Path) ->
 async def carries_values_through(engine: Engine, client: Client, folder: Path) -> None:
     """JSON of every kind and script survives the way there and back, null included."""
     function = await create(engine, client, folder, "values")
-    for value in (None, True, 0, -1.5, "", 'é € 😀 \u2028 \\ " \n', [], {}, {"a": [1, {"b": None}]}, "\x7f"):
+    for value in (None, True, 0, -1.5, "", 'é € 😀 \u2028 \\ " \n', [], {}, {"a": [1, {"b": {}}]}, "\x7f"):
         result = await function.invoke({"do": "echo", "value": value})
         assert result.function_error is None
         assert result.json() == value
+    nothing = (await function.invoke({"do": "echo", "value": {"a": [None, {"b": None}]}})).json()
+    assert nothing == {"a": [None, {} if FAMILIES[client.family].drops_null else {"b": None}]}
 
 
 async def carries_six_megabytes_through(engine: Engine, client: Client, folder: Path) -> None:
@@ -61,7 +68,7 @@ async def tells_the_context(engine: Engine, client: Client, folder: Path) -> Non
         "arn": "arn:aws:lambda:us-east-1:000000000000:function:context",
         "name": "context",
         "version": "$LATEST",
-        "memory": "256",
+        "memory": str(client.memory_mb),
         "logGroup": "/aws/lambda/context",
         "client": {"k": "é"},
     }

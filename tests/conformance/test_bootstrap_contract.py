@@ -8,7 +8,7 @@ import uvloop
 from engine import Engine
 from engine.sandbox.namespaces import NamespaceSandbox
 from tests.conformance.runtime_contract import CONTRACT
-from tests.support.clients import OUR_NODE, OUR_PYTHON, OUR_RUBY
+from tests.support.clients import OUR_JAVA, OUR_NODE, OUR_PYTHON, OUR_RUBY
 from tests.support.preloading import need_sandboxes, never_preloaded, warm_up
 
 
@@ -45,7 +45,7 @@ async def test_our_python_in_a_sandbox(sandboxes, how, clause, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)
-@pytest.mark.parametrize("client", [OUR_PYTHON, OUR_NODE, OUR_RUBY], ids=lambda client: client.name)
+@pytest.mark.parametrize("client", [OUR_PYTHON, OUR_NODE, OUR_RUBY, OUR_JAVA], ids=lambda client: client.name)
 async def test_our_runtime(client, clause, tmp_path):
     async with Engine() as engine:
         await clause(engine, client, tmp_path)

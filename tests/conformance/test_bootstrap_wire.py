@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from tests.support.clients import OUR_RUBY
+from tests.support.clients import OUR_JAVA, OUR_RUBY
 from tests.support.families import FAMILIES
 from tests.support.scripted_runtime_api import ScriptedRuntimeApi
 
-CLIENTS = [OUR_RUBY]
+CLIENTS = [OUR_RUBY, OUR_JAVA]
 
 
 @pytest.fixture(params=CLIENTS, ids=lambda client: client.name)

@@ -7,7 +7,7 @@ import uvloop
 
 from engine import Engine
 from tests.conformance.runtime_contract import CONTRACT
-from tests.support.clients import AWS_LAMBDA_RIC, AWSLAMBDARIC
+from tests.support.clients import AWS_JAVA, AWS_LAMBDA_RIC, AWSLAMBDARIC
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def anyio_backend():
 
 
 @pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)
-@pytest.mark.parametrize("client", [AWSLAMBDARIC, AWS_LAMBDA_RIC], ids=lambda client: client.name)
+@pytest.mark.parametrize("client", [AWSLAMBDARIC, AWS_LAMBDA_RIC, AWS_JAVA], ids=lambda client: client.name)
 async def test_the_official_client(client, clause, tmp_path):
     async with Engine() as engine:
         await clause(engine, client, tmp_path)

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import bootstraps
+from tests.support import java
 from tests.support.families import NODE, PYTHON, RUBY
 from tests.support.require import requires, unavailable
 
@@ -37,11 +38,13 @@ class Client:
     """Source that fails at import, because a module is missing."""
     broken_handler: str | None = None
     """Where the source is compiled and the same: a handler whose initialisation fails."""
+    memory_mb: int = 256
+    """A whole processor (1769) for virtual machines, which are slow to start on a part of one."""
 
     def command(self, folder: Path) -> list[str]:
         """The command line that runs the function in `folder`, for tests without an engine."""
         line = bootstraps.command(self.runtime)
-        return bootstraps.for_function(line, 256) if line is not None else [str(folder / "bootstrap")]
+        return bootstraps.for_function(line, self.memory_mb) if line is not None else [str(folder / "bootstrap")]
 
     def folder(self, path: Path, source: str | None = None) -> Path:
         """Make the folder."""
@@ -67,6 +70,20 @@ def _our_node(folder: Path, source: str) -> None:
 def _our_ruby(folder: Path, source: str) -> None:
     requires("ruby")
     (folder / "app.rb").write_text(source)
+
+
+def _our_java(folder: Path, _source: str) -> None:
+    java.function(folder)
+
+
+def _aws_java_client(folder: Path, _source: str) -> None:
+    """As people deploy it: the jars in the package, and a bootstrap that starts AWS's client."""
+    java.function(folder, ("aws-lambda-java-runtime-interface-client", "aws-lambda-java-serialization", "utils-lite"))
+    options = '-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$LAMBDA_TASK_ROOT/lib/*"'
+    _script(
+        folder / "bootstrap",
+        f'exec {java.java()} {options} com.amazonaws.services.lambda.runtime.api.client.AWSLambda "$_HANDLER"',
+    )
 
 
 def _awslambdaric(folder: Path, source: str) -> None:
@@ -115,6 +132,17 @@ OUR_PYTHON = Client(
 )
 OUR_NODE = Client("nodejs", "nodejs", "nodejs20.x", "app.handler", _our_node, NODE, "require('nowhere')")
 OUR_RUBY = Client("ruby", "ruby", "ruby3.3", "app.handler", _our_ruby, RUBY, "require 'nowhere'")
+OUR_JAVA = Client("java", "java", "java17", "App", _our_java, "", broken_handler="App$Broken", memory_mb=1769)
+AWS_JAVA = Client(
+    "aws-lambda-java",
+    "java",
+    "provided.al2023",
+    "App",
+    _aws_java_client,
+    "",
+    broken_handler="App$Broken",
+    memory_mb=1769,
+)
 AWSLAMBDARIC = Client(
     "awslambdaric", "python", "provided.al2023", "app.handler", _awslambdaric, PYTHON, "import nowhere"
 )

@@ -126,6 +126,8 @@ class Family:
     unserialisable: tuple[str, str]
     init: tuple[str, str]
     check: Callable[[Any], None] = lambda _body: None
+    drops_null: bool = False
+    """Whether members that are null are left out of results."""
 
 
 def _python(body: Any) -> None:
@@ -141,6 +143,11 @@ def _node(body: Any) -> None:
 def _ruby(body: Any) -> None:
     assert list(body) == ["errorMessage", "errorType", "stackTrace"]
     assert len(body["stackTrace"]) == 1
+
+
+def _java(body: Any) -> None:
+    assert list(body) == ["errorMessage", "errorType", "stackTrace"]
+    assert all(line.startswith("App.handleRequest") for line in body["stackTrace"])  # and the compiler's bridge to it
 
 
 FAMILIES = {
@@ -173,5 +180,15 @@ FAMILIES = {
         unserialisable=("Function<JSON::GeneratorError>", "NaN not allowed in JSON"),
         init=("Init<LoadError>", "cannot load such file -- nowhere"),
         check=_ruby,
+    ),
+    "java": Family(
+        log_line="a line of log",
+        error={"errorType": "java.lang.IllegalStateException"},
+        trace=("stackTrace", r"^App\.handleRequest\(App\.java:\d+\)$"),
+        logged="^it failed é: java.lang.IllegalStateException$",
+        unserialisable=("java.lang.RuntimeException", "An error occurred during JSON serialization of response"),
+        init=("java.lang.ExceptionInInitializerError", r"Error loading class App\$Broken"),
+        check=_java,
+        drops_null=True,
     ),
 }
