@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ._build import BuildError, build_dotnet, build_java, prepare
+from ._build import NO_DOTNET, BuildError, build_dotnet, build_java, prepare
 from ._commands import command, for_function, here
 from ._interpreters import Interpreter, RuntimeNotFoundError, interpreter, is_mono
 from ._interpreters import forget as _forget
@@ -18,6 +18,7 @@ from ._languages import IDENTIFIERS, LANGUAGES, PROVIDED, parse
 __all__ = [
     "IDENTIFIERS",
     "LANGUAGES",
+    "NO_DOTNET",
     "PROVIDED",
     "BuildError",
     "Interpreter",

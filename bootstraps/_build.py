@@ -13,6 +13,11 @@ from ._languages import LANGUAGES
 
 _TIMEOUT_S = 120
 
+NO_DOTNET = (
+    "the bootstrap for .NET is not part of this version of Lambent; bring your own as an executable `bootstrap` "
+    "with the runtime provided.al2023"
+)
+
 
 class BuildError(RuntimeNotFoundError):
     """A bootstrap could not be compiled. The message says with what, and what it said."""
@@ -32,6 +37,8 @@ def prepare(language: str, found: Interpreter, directory: Path) -> None:
     elif language == "java":
         build_java(directory, Path(found.executable).with_name("javac"))
     elif language == "dotnet":
+        if not (directory / "src").is_dir():
+            raise BuildError(f"runtime {language}: {NO_DOTNET}")
         build_dotnet(directory)
 
 

@@ -17,7 +17,7 @@ module Lambent
   ERROR_TYPE = 'Lambda-Runtime-Function-Error-Type'
   XRAY_CAUSE = 'Lambda-Runtime-Function-XRay-Error-Cause'
   MAX_CAUSE = 65_536 # bytes; longer ones do not travel in a header
-  TOO_LARGE = 413 # the caller has been told that the result was; this runtime goes on
+  HARMLESS = [410, 413].freeze # too late, too large: the caller has been told, and this runtime goes on
 
   class ApiError < StandardError; end
 
@@ -199,18 +199,24 @@ end
 # As in AWS's client: by default JSON both ways; functions may replace either method.
 module AwsLambda
   class Marshaller
+    MAX_NESTING = 1000 # AWS's client stops at 100, which is a default of JSON's and no limit of Lambda's
+
     class << self
       def marshall_request(raw_request)
         return raw_request.body unless raw_request['Content-Type'].to_s == 'application/json'
 
-        JSON.parse(raw_request.body.force_encoding(Encoding::UTF_8))
+        JSON.parse(raw_request.body.force_encoding(Encoding::UTF_8), max_nesting: MAX_NESTING)
       end
 
       # The text and, if it is no JSON, its content type.
       def marshall_response(response)
         return [response, 'application/unknown'] if response.is_a?(IO) || (defined?(StringIO) && response.is_a?(StringIO))
 
-        response.to_json
+        begin
+          response.to_json
+        rescue JSON::NestingError
+          JSON.generate(response, max_nesting: MAX_NESTING)
+        end
       end
     end
   end
@@ -368,7 +374,7 @@ module Lambent
         answer = @connection.post("invocation/#{id}/error", failure.text,
                                   JSON_TYPE.merge(failure.headers).merge(echo))
       end
-      return code if answer.status < 300 || answer.status == TOO_LARGE
+      return code if answer.status < 300 || HARMLESS.include?(answer.status)
 
       warn("bootstrap: the Runtime API refused the result of #{id}: #{answer.status} #{answer.body}")
       1

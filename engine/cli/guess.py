@@ -20,6 +20,8 @@ PYTHON_NAMES = ("lambda_handler", "handler")
 NODE_FILES = ("index", "app", "main", "handler", "lambda_function")
 NODE_NAMES = ("handler", "lambdaHandler", "lambda_handler")
 NODE_SUFFIXES = (".mjs", ".js", ".cjs")
+RUBY_FILES = ("lambda_function", "app", "main", "handler", "index")
+RUBY_NAMES = ("lambda_handler", "handler")
 CUSTOM = "provided.al2023"
 _MAX_SOURCE = 4_000_000
 
@@ -49,7 +51,9 @@ def guess(root: Traversable, runtime: str | None = None, handler: str | None = N
     names = sorted(entry.name for entry in root.iterdir() if entry.is_file()) if only is None else [only]
     if runtime is None and handler is not None:
         return Guess(*_runtime_of(handler, names, root), "by the handler's file")
-    if runtime is not None and not runtime.startswith(("python", "nodejs")):
+    if runtime is not None and runtime.startswith(("java", "dotnet")):
+        raise CommandError(f"the handler for {runtime} cannot be found in compiled code: name it with --handler.")
+    if runtime is not None and not runtime.startswith(("python", "nodejs", "ruby")):
         return Guess(runtime, "bootstrap", "as given")
     if "bootstrap" in names and runtime is None:
         return Guess(CUSTOM, "bootstrap", "bootstrap is there")
@@ -59,6 +63,8 @@ def guess(root: Traversable, runtime: str | None = None, handler: str | None = N
         found += _python(root, names, runtime)
     if runtime is None or runtime.startswith("nodejs"):
         found += _node(root, names, runtime)
+    if runtime is None or runtime.startswith("ruby"):
+        found += _ruby(root, names, runtime)
     if found and (len(found) == 1 or _conventional(found[0])):
         return found[0]
     given = f" for {runtime}" if runtime else ""
@@ -68,7 +74,7 @@ def guess(root: Traversable, runtime: str | None = None, handler: str | None = N
     there = ", ".join(names[:12]) + (", …" if len(names) > 12 else "") if names else "nothing"
     raise CommandError(
         f"cannot tell how to run {root}{given}: looked for an executable 'bootstrap', for lambda_handler or handler in "
-        f"{', '.join(f'{name}.py' for name in PYTHON_FILES)}, and for an exported handler in "
+        f"{', '.join(f'{name}.py' for name in PYTHON_FILES)} (or .rb), and for an exported handler in "
         f"{', '.join(f'{name}.js' for name in NODE_FILES[:3])}; its top folder has {there}. "
         "Say it with --runtime and --handler, such as --runtime python3.12 --handler app.my_function."
     )
@@ -85,6 +91,25 @@ def node_runtime() -> str:
     return f"nodejs{major - major % 2}.x"
 
 
+def ruby_runtime() -> str:
+    """The runtime identifier for this machine's ruby: its own, else the next later one. Raises `CommandError`."""
+    return _nearest("ruby", _version("ruby3.4"))
+
+
+def java_runtime() -> str:
+    """The runtime identifier for this machine's newest Java, else the next later one. Raises `CommandError`."""
+    return _nearest("java", _version("java25").partition(".")[0])
+
+
+def _nearest(language: str, version: str) -> str:
+    from bootstraps import IDENTIFIERS, parse
+
+    mine = tuple(int(number) for number in version.split("."))
+    parsed = ((identifier, parse(identifier)) for identifier in IDENTIFIERS)
+    known = [(pair[1], identifier) for identifier, pair in parsed if pair is not None and pair[0] == language]
+    return next((identifier for number, identifier in known if number >= mine), known[-1][1])
+
+
 def _version(wanted: str) -> str:
     from bootstraps import interpreter  # what the engine itself would choose, so that it need not choose otherwise
 
@@ -95,7 +120,7 @@ def _version(wanted: str) -> str:
 
 
 def _conventional(one: Guess) -> bool:
-    return one.handler.partition(".")[0] in {*PYTHON_FILES, *NODE_FILES}
+    return one.handler.partition(".")[0] in {*PYTHON_FILES, *NODE_FILES, *RUBY_FILES}
 
 
 def _runtime_of(handler: str, names: list[str], root: Traversable) -> tuple[str, str]:
@@ -105,11 +130,25 @@ def _runtime_of(handler: str, names: list[str], root: Traversable) -> tuple[str,
         return python_runtime(), handler
     if any(_is_file(root, f"{module}{suffix}") for suffix in NODE_SUFFIXES):
         return node_runtime(), handler
+    if _is_file(root, f"{top}.rb") or _is_file(root, f"{module}.rb"):
+        return ruby_runtime(), handler
     if "bootstrap" in names:
         return CUSTOM, handler
+    if _is_java(handler, root):
+        return java_runtime(), handler
     raise CommandError(
-        f"cannot tell the runtime of the handler {handler}: {root} has neither {module}.py nor "
-        f"{module}.js, .mjs or .cjs, nor a 'bootstrap'. Correct --handler, or name the runtime with --runtime."
+        f"cannot tell the runtime of the handler {handler}: {root} has neither {module}.py nor {module}.rb nor "
+        f"{module}.js, .mjs or .cjs, nor a class or jar for it, nor a 'bootstrap'. "
+        "Correct --handler, or name the runtime with --runtime."
+    )
+
+
+def _is_java(handler: str, root: Traversable) -> bool:
+    name, colons, _method = handler.partition("::")
+    if _is_file(root, f"{name.replace('.', '/')}.class"):
+        return True
+    return (
+        bool(colons) and (root / "lib").is_dir() and any(one.name.endswith(".jar") for one in (root / "lib").iterdir())
     )
 
 
@@ -181,3 +220,12 @@ def _exports(source: str, name: str) -> bool:
         or re.search(rf"\bexport\s*\{{[^}}]*\b{name}\b", source)
         or re.search(rf"\bmodule\.exports\s*=\s*\{{[^}}]*\b{name}\b", source)
     )
+
+
+def _ruby(root: Traversable, names: list[str], runtime: str | None) -> Iterator[Guess]:
+    for stem, name in _ordered(names, (".rb",), RUBY_FILES):
+        source = _source(root, name)
+        for wanted in RUBY_NAMES:
+            if re.search(rf"^def {wanted}\b", source, re.MULTILINE):
+                yield Guess(runtime or ruby_runtime(), f"{stem}.{wanted}", f"{name} defines {wanted}")
+                break

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.support import java
 from tests.support.cli import lambent
 from tests.support.clients import AWS_LAMBDA_RIC, AWSLAMBDARIC, ROOT, rust
 from tests.support.require import requires
@@ -24,13 +25,22 @@ def outcomes(*arguments: str, **options) -> dict[str, str]:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("language", ["python", "nodejs"])
-def test_our_managed_runtimes_keep_every_clause_that_applies(language):
-    if language == "nodejs":
-        requires("node")
-    found = outcomes(str(BOOTSTRAPS / language / "conform"), "--strict")
-    assert set(found.values()) <= {"pass", "n/a"}
+@pytest.mark.parametrize(("language", "program"), [("python", "python3"), ("nodejs", "node"), ("ruby", "ruby")])
+def test_our_managed_runtimes_keep_every_clause_that_applies(language, program):
+    requires(program)
+    known = ["--known", str(DEVIATIONS / "ruby.toml")] if language == "ruby" else []
+    found = outcomes(str(BOOTSTRAPS / language / "conform"), "--strict", *known)
+    assert set(found.values()) <= {"pass", "n/a", "deviation"}
     assert sum(outcome == "pass" for outcome in found.values()) >= 63
+
+
+@pytest.mark.timeout(180)
+def test_our_java_runtime_keeps_every_clause_that_applies():
+    source = (BOOTSTRAPS / "java/conform/Conform.java").read_text("utf-8")
+    folder = str(java.compiled(source, "Conform"))
+    found = outcomes(folder, "--strict", "--runtime", "java17", "--handler", "Conform::handle")
+    assert set(found.values()) <= {"pass", "n/a"}
+    assert sum(outcome == "pass" for outcome in found.values()) >= 55
 
 
 @pytest.mark.timeout(180)

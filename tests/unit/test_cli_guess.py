@@ -14,10 +14,12 @@ from engine.cli import package, payload
 from engine.cli.console import CommandError
 from engine.cli.package import function_name
 
+VERSIONS = {"python": "3.11", "nodejs": "20.3", "ruby": "3.1", "java": "17.0"}
+
 
 @pytest.fixture(autouse=True)
 def _known_interpreters(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(guessing, "_version", lambda wanted: "3.11" if wanted.startswith("python") else "20.3")
+    monkeypatch.setattr(guessing, "_version", lambda wanted: VERSIONS[wanted.rstrip("0123456789.x")])
 
 
 def _tree(root: Path, files: dict[str, str]) -> Path:
@@ -27,6 +29,7 @@ def _tree(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
+RB = "require 'json'\n\ndef {}(event:, context:)\n  event\nend\n"
 PY = "def {}(event, context):\n    return event\n"
 
 
@@ -46,6 +49,8 @@ PY = "def {}(event, context):\n    return event\n"
         ({"index.mjs": "export async function handler() {}"}, ("nodejs20.x", "index.handler")),
         ({"app.js": "module.exports = { a, handler }"}, ("nodejs20.x", "app.handler")),
         ({"x.cjs": "const h=1; module.exports.handler = h"}, ("nodejs20.x", "x.handler")),
+        ({"lambda_function.rb": RB.format("lambda_handler")}, ("ruby3.2", "lambda_function.lambda_handler")),
+        ({"app.rb": RB.format("handler"), "x.rb": RB.format("handler")}, ("ruby3.2", "app.handler")),
     ],
 )
 def test_runtime_and_handler_are_found_in_the_files(tmp_path: Path, files, expected):
@@ -69,6 +74,10 @@ def test_a_given_handler_decides_the_runtime_and_a_given_runtime_the_handler(tmp
     assert guessing.guess(tmp_path, runtime="nodejs18.x").handler == "index.handler"
     assert guessing.guess(tmp_path, runtime="python3.9").handler == "app.handler"
     assert guessing.guess(tmp_path, runtime="provided.al2").handler == "bootstrap"
+    _tree(tmp_path, {"orders.rb": "", "shop/Cart.class": "", "lib/shop.jar": ""})
+    assert guessing.guess(tmp_path, handler="orders.Orders.call").runtime == "ruby3.2"
+    assert guessing.guess(tmp_path, handler="shop.Cart").runtime == "java17"
+    assert guessing.guess(tmp_path, handler="in.the.Jar::handle").runtime == "java17"
     assert guessing.guess(tmp_path, "ruby3.3", "a.b") == guessing.Guess("ruby3.3", "a.b", "as given")
 
 
@@ -87,8 +96,13 @@ def test_what_cannot_be_guessed_is_said_with_what_is_there(tmp_path: Path, files
         assert word in str(caught.value)
 
 
+def test_compiled_code_needs_its_handler_named(tmp_path: Path):
+    with pytest.raises(CommandError, match="the handler for java21 cannot be found in compiled code"):
+        guessing.guess(_tree(tmp_path, {"Cart.class": ""}), runtime="java21")
+
+
 def test_a_handler_without_its_file_is_said(tmp_path: Path):
-    with pytest.raises(CommandError, match=r"neither gone\.py nor gone\.js"):
+    with pytest.raises(CommandError, match=r"neither gone\.py nor gone\.rb nor gone\.js"):
         guessing.guess(_tree(tmp_path, {"app.py": ""}), handler="gone.handler")
 
 

@@ -14,6 +14,7 @@ import java.nio.charset.StandardCharsets;
 public final class Bootstrap {
     /** The caller has been told that the result was too large; this runtime goes on. */
     private static final int TOO_LARGE = 413;
+    private static final int TOO_LATE = 410;
     /** Bytes; a longer cause does not travel in a header. */
     private static final int MAX_CAUSE = 65_536;
     private static final String TRACE = "com.amazonaws.xray.traceHeader"; // where AWS's X-Ray SDK looks
@@ -98,7 +99,7 @@ public final class Bootstrap {
             logs.error(Fault.report(failure));
             answer = post("invocation/" + id + "/error", Fault.body(failure), type(failure) + cause(failure) + echo);
         }
-        if (answer.status >= 300 && answer.status != TOO_LARGE) {
+        if (answer.status >= 300 && answer.status != TOO_LARGE && answer.status != TOO_LATE) {
             System.err.println("bootstrap: the Runtime API refused the result of " + id + ": " + answer.status + " "
                     + answer.text());
             return false;
