@@ -141,7 +141,7 @@ def test_a_handler_that_is_not_there_is_the_function_s_error(app):
         (["{app}", "--timeout", "0"], ["timeout"]),
         (["{app}", "--runtime", "cobol85"], ["runtime", "cobol85"]),
         (["{app}", "--env", "AWS_REGION=x"], ["reserved keys", "AWS_REGION"]),
-        (["{app}", "--handler", "other.handler"], ["neither other.py nor other.js"]),
+        (["{app}", "--handler", "other.handler"], ["neither other.py nor other.rb nor other.js"]),
         (["{app}/.."], ["cannot tell how to run"]),
     ],
 )
