@@ -583,13 +583,7 @@ function fillContext(context, headers) {
   });
 }
 
-const fixedContext = {
-  functionVersion: process.env.AWS_LAMBDA_FUNCTION_VERSION,
-  functionName: process.env.AWS_LAMBDA_FUNCTION_NAME,
-  memoryLimitInMB: process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
-  logGroupName: process.env.AWS_LAMBDA_LOG_GROUP_NAME,
-  logStreamName: process.env.AWS_LAMBDA_LOG_STREAM_NAME,
-};
+let fixedContext;
 
 function serialized(result) {
   try {
@@ -611,6 +605,61 @@ function errorHeaders(echo, error) {
   return cause ? { ...out, [XRAY_CAUSE]: cause } : out;
 }
 
+// ---------------------------------------------------------------------------------------------------------------------
+// Standing by: the engine may start this process before it has a function for it, to save it the wait.
+
+/** The next `size` bytes of standard input, null at its end. */
+function read(size) {
+  const data = Buffer.allocUnsafe(size);
+  for (let at = 0; at < size; ) {
+    const got = fs.readSync(0, data, at, size - at);
+    if (got === 0) {
+      return null;
+    }
+    at += got;
+  }
+  return data;
+}
+
+/** Wait for the order that says for which function this is; take on its environment and working directory. */
+function standBy() {
+  const head = read(5); // length, kind
+  const order = head && read(head.readUInt32LE(0));
+  if (!order) {
+    process.exit(0); // not needed after all
+  }
+  const [, , cwd, count, ...strings] = order.toString().split('\0'); // user and limits hold already
+  delete process.env.LAMBENT_STANDBY; // all others that are there are the function's too
+  for (const entry of strings.slice(Number(count))) {
+    const at = entry.indexOf('=');
+    const name = entry.slice(0, at);
+    if (process.env[name] === undefined) { // to set TZ, even to what it is, takes milliseconds
+      process.env[name] = entry.slice(at + 1);
+    }
+  }
+  const answer = Buffer.alloc(8);
+  answer.writeInt32LE(7, 4);
+  try {
+    process.chdir(cwd);
+  } catch (error) {
+    answer.writeInt32LE(-error.errno, 0);
+    answer.writeInt32LE(2, 4);
+  }
+  fs.writeSync(0, answer);
+  fs.closeSync(0);
+  fs.openSync('/dev/null'); // takes the lowest number, 0
+}
+
+if (process.env.LAMBENT_STANDBY) {
+  standBy();
+}
+fixedContext = {
+  functionVersion: process.env.AWS_LAMBDA_FUNCTION_VERSION,
+  functionName: process.env.AWS_LAMBDA_FUNCTION_NAME,
+  memoryLimitInMB: process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+  logGroupName: process.env.AWS_LAMBDA_LOG_GROUP_NAME,
+  logStreamName: process.env.AWS_LAMBDA_LOG_STREAM_NAME,
+};
 patchConsole();
 new Runtime(process.env.AWS_LAMBDA_RUNTIME_API).start(
   process.env.LAMBDA_TASK_ROOT || process.cwd(),

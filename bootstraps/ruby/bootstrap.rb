@@ -422,6 +422,30 @@ class Module
   end)
 end
 
+# The engine may start this process before it has a function for it, to save it the wait: then the order that says for
+# which it is comes on standard input (engine/sandbox/namespaces/standby.py).
+module Lambent
+  DONE = [0, 7].pack('l<2')
+
+  def self.stand_by
+    head = $stdin.binmode.read(5) # length, kind
+    order = $stdin.read(head.unpack1('L<')) if head&.bytesize == 5
+    exit!(0) if order.nil? # not needed after all
+    _user, _limits, cwd, count, *strings = order.split("\0", -1) # user and limits hold already
+    ENV.delete('LAMBENT_STANDBY') # all others that are there are the function's too
+    ENV.update(strings.drop(count.to_i).to_h { |entry| entry.split('=', 2) })
+    answer = DONE
+    begin
+      Dir.chdir(cwd)
+    rescue SystemCallError => e
+      answer = [e.errno, 2].pack('l<2')
+    end
+    IO.for_fd(0, 'wb', autoclose: false).syswrite(answer)
+    $stdin.reopen(File::NULL)
+  end
+end
+Lambent.stand_by if ENV['LAMBENT_STANDBY']
+
 Lambent.sink = Lambent::Sink.new(ENV.delete('_LAMBDA_TELEMETRY_LOG_FD'))
 if Lambent.sink.framed?
   module Kernel

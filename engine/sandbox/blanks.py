@@ -40,6 +40,14 @@ class Blank:
         self.output = descriptors[1]
         self.pidfd = descriptors[2] if len(descriptors) > 2 else -1
 
+    def post(self, kind: int, payload: bytes) -> None:
+        """Give an order that is not answered unless it fails; the one that is may follow.
+
+        Raises:
+            BrokenPipeError: the blank had ended.
+        """
+        self._send(kind, payload)
+
     async def order(self, kind: int, payload: bytes) -> bytes:
         """Give the one order and wait for the end of the answer.
 

@@ -19,7 +19,7 @@ from engine.sandbox.disks import Disk
 from engine.sandbox.process_sandbox import SandboxProcess, high_water
 from engine.sandbox.spawner import wire
 
-from . import view
+from . import standby, view
 from .first_process import FirstProcess, FirstProcessGone
 from .zygotes import Key, key_of
 
@@ -60,7 +60,8 @@ class NamespaceSandbox:
         self._first: FirstProcess | None = None
         self._disk: Disk | None = None
         self._stem: tuple[int, Blank] | None = None
-        self._preloaded: dict[Key, tuple[int, Blank]] = {}
+        self._preloaded: dict[Key | standby.Key, tuple[int, Blank]] = {}
+        self._standby_limits = ""
         self._processes: dict[int, SandboxProcess] = {}
         self._turn = asyncio.Lock()
         self._assigned = False
@@ -138,16 +139,45 @@ class NamespaceSandbox:
             await asyncio.to_thread(old.close)
 
     async def _make_stem(self, first: FirstProcess) -> None:
-        kind = ["v2"] if self.cgroup.clone_into else []
-        self._stem = await self._waiting(lambda descriptors: first.stem(kind, descriptors))
+        self._stem = await self._new_stem(first)
 
-    async def preload(self, keys: Sequence[Key]) -> None:
-        """Have a fork of each of these zygotes wait inside, while this is a blank. What cannot be had is left out."""
+    async def _new_stem(self, first: FirstProcess) -> tuple[int, Blank]:
+        kind = ["v2"] if self.cgroup.clone_into else []
+        return await self._waiting(lambda descriptors: first.stem(kind, descriptors))
+
+    async def preload(self, keys: Sequence[Key | standby.Key]) -> None:
+        """Have a process of each of these kinds wait inside, while this is a blank. What cannot be had is left out."""
         async with self._turn:
             for key in keys:
                 if self._first is not None and not (self._closed or self._assigned or key in self._preloaded):
+                    make = (
+                        self._stand_by(self._first, key)
+                        if isinstance(key, standby.Key)
+                        else self._fork(self._first, key)
+                    )
                     with contextlib.suppress(SandboxError):
-                        self._preloaded[key] = await self._fork(self._first, key)
+                        self._preloaded[key] = await make
+
+    async def _stand_by(self, first: FirstProcess, key: standby.Key) -> tuple[int, Blank]:
+        """An interpreter that waits (`standby`). Raises SandboxError."""
+        self._standby_limits = self._rlimits()
+        spec = ProcessSpec(argv=key.argv, env={**dict(key.env), standby.MARK: "1"}, cwd="/")
+        try:
+            number, blank = await self._new_stem(first)
+        except Answer as failure:
+            raise SandboxError(f"sandbox {self.id}: {failure.text}: {os.strerror(failure.number)}") from None
+        try:
+            blank.post(wire.STANDBY, program.encode(spec, self._user(), self._standby_limits))
+        except BrokenPipeError:
+            blank.discard()
+            raise SandboxError(f"sandbox {self.id}: what was to stand by had ended") from None
+        return number, blank
+
+    def _user(self) -> str:
+        return str(self.user) if self.user is not None else ""
+
+    def _rlimits(self) -> str:
+        return rlimits.encode(self._limits, private_user=False, marker=None, file_size=self._disk is None)
 
     async def _fork(self, first: FirstProcess, key: Key) -> tuple[int, Blank]:
         """A fork of a zygote, as a stem is. Raises SandboxError."""
@@ -202,9 +232,7 @@ class NamespaceSandbox:
             SpawnFailed: execve refused.
             SandboxError: the host refused, the spec cannot be passed on, or the sandbox is closed.
         """
-        user = str(self.user) if self.user is not None else ""
-        limits = rlimits.encode(self._limits, private_user=False, marker=None, file_size=self._disk is None)
-        order = program.encode(spec, user, limits)
+        order = program.encode(spec, self._user(), self._rlimits())
         async with self._turn:
             if self._closed:
                 raise SandboxError(f"sandbox {self.id} is closed; {spec.argv[0]} cannot be started in it")
@@ -254,16 +282,8 @@ class NamespaceSandbox:
         return await self._take(first, spec)
 
     async def _take(self, first: FirstProcess, spec: ProcessSpec) -> tuple[int, Blank]:
-        """A fork of the interpreter that it is a program of where there can be one, else a stem. The others end."""
-        zygotes = self._provider.zygotes
-        key = key_of(spec) if zygotes is not None else None
-        taken = None
-        if zygotes is not None and key is not None:
-            zygotes.want(key, time.monotonic())
-            taken = self._preloaded.pop(key, None)
-            if taken is None and zygotes.has(key):
-                with contextlib.suppress(SandboxError):
-                    taken = await self._fork(first, key)
+        """What waits for a program of this kind where there is such, else a stem. The others end."""
+        taken = await self._take_fork(first, spec) or self._take_standby(spec)
         if taken is None:
             if self._stem is None:
                 await self._make_stem(first)
@@ -271,6 +291,27 @@ class NamespaceSandbox:
             taken, self._stem = self._stem, None
         self._discard_waiting()
         return taken
+
+    async def _take_fork(self, first: FirstProcess, spec: ProcessSpec) -> tuple[int, Blank] | None:
+        zygotes = self._provider.zygotes
+        key = key_of(spec) if zygotes is not None else None
+        if zygotes is None or key is None:
+            return None
+        zygotes.want(key, time.monotonic())
+        taken = self._preloaded.pop(key, None)
+        if taken is None and zygotes.has(key):
+            with contextlib.suppress(SandboxError):
+                taken = await self._fork(first, key)
+        return taken
+
+    def _take_standby(self, spec: ProcessSpec) -> tuple[int, Blank] | None:
+        key = standby.key_of(spec)
+        if key is None:
+            return None
+        self._provider.standbys.want(key, time.monotonic())
+        if self._rlimits() != self._standby_limits:
+            return None
+        return self._preloaded.pop(key, None)
 
     def _discard_waiting(self) -> None:
         """They end with their sockets."""
@@ -416,6 +457,8 @@ class NamespaceSandbox:
             self._stem = None
         for key in [key for key, (waiting, _) in self._preloaded.items() if waiting == number]:
             self._preloaded.pop(key)[1].discard()
+            if isinstance(key, standby.Key):
+                self._provider.standbys.failed(key, time.monotonic())
         process = self._processes.pop(number, None)
         if process is not None:
             process.ended(self._how(how))

@@ -29,6 +29,7 @@ from . import view
 from .container import MIB, NamespaceSandbox
 from .first_process import FirstProcess
 from .pool import PoolSize
+from .standby import MOST_BLANKS, Standbys
 from .zygotes import Zygotes
 
 #: linux/sched.h
@@ -75,6 +76,8 @@ class NamespaceProvider:
         self.namespaces |= (_NEWNET if own_network else 0) | (_NEWUSER if self.rootless else 0)
         self.zygotes = None if self.rootless else Zygotes(self, self._refill_later)
         """Preloaded interpreters; None without root, as a process cannot go from one user namespace into several."""
+        self.standbys = Standbys()
+        """Which interpreters stand by in blanks."""
         self._first_user = first_user
         self._weaknesses: list[str] = []
         self._filter = b""
@@ -319,9 +322,10 @@ class NamespaceProvider:
 
     async def _warm(self) -> None:
         """Have a process of each interpreter that was used lately wait in each blank."""
-        if self.zygotes is not None:
-            for sandbox in list(self._blanks):
-                await sandbox.preload(self.zygotes.warm(time.monotonic()))
+        for place, sandbox in enumerate(list(self._blanks)):
+            now = time.monotonic()
+            forks = self.zygotes.warm(now) if self.zygotes is not None else []
+            await sandbox.preload([*forks, *(self.standbys.warm(now) if place < MOST_BLANKS else ())])
 
     # ---- for the sandboxes -------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 /* A child of the sandbox's first process, made ahead of need. It joins the sandbox's control groups by itself (moving
  * another process costs the kernel a grace period), gives up what it does not need to change its user, and waits. One order
- * tells it what to become. */
+ * tells it what to become; or one to become an interpreter that waits for the other (engine/sandbox/namespaces/standby.py). */
 #define _GNU_SOURCE
 #include "stem.h"
 
@@ -56,7 +56,7 @@ static int carry_out(struct order *order, int *step)
     char *cursor = order->data;
     int failed;
     *step = STEP_SETUP;
-    if (order->kind != SPAWN)
+    if (order->kind != SPAWN && order->kind != STANDBY)
         return EPROTO;
     if ((failed = parse_program(order, &cursor, &program)) || (failed = set_limits(program.limits)))
         return failed;
@@ -68,6 +68,8 @@ static int carry_out(struct order *order, int *step)
     if (chdir(program.cwd) < 0)
         return errno;
     *step = STEP_EXEC;
+    if (order->kind == STANDBY && dup2(SOCKET, 0) < 0)
+        return errno;
     execve(program.arguments[0], program.arguments, program.environment);
     return errno;
 }

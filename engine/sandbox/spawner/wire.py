@@ -33,11 +33,12 @@ NO_WORKER = 22  #: as NO_BLANK, of a worker
 STARTED = 23  #: an answer to FIRST or ZYGOTE: `number` is 0 or an errno; carries its socket
 
 # Engine to blank.
-SPAWN = 32  #: become a program
+SPAWN = 32  #: become a program; a program that stands by takes it too, as its second order, on standard input
 KILL = 33  #: end every process of a sandbox
 CLOSE = 34  #: end every process of a sandbox and remove its folder
 STOP = 35  #: SIGSTOP to every process of a sandbox; the answer's text is their pids
 SWEEP = 36  #: end and remove what an earlier engine left behind
+STANDBY = 38  #: to a stem only: become a program whose standard input is this socket, which waits for a SPAWN there
 EXPLAIN = 37  #: say why a user cannot execute or enter a path
 
 # Engine to the first process of a sandbox (KILL too) and to a zygote (SPAWN too), in the form of orders.
