@@ -16,7 +16,8 @@ engine's end) and with the spawner (PR_SET_PDEATHSIG); with it end all processes
 however they hide; with the last of them the mounts, the network and the disk go. Only the control groups' directories
 stay, empty: the spawner removes them, or the next engine.
 
-Beside its stem, a blank may hold interpreters that wait: ``zygotes`` for those that fork, ``standby`` for those that do not.
+Beside its stem, a blank may hold interpreters that wait: ``zygotes`` for those that fork, ``standby`` for those that do
+not.
 
 ``view`` is policy, as data, and ``native/mounts.c`` its mechanism; ``container`` is one sandbox, ``first_process`` the
 conversation with its first process, ``pool`` how many blanks to keep, ``provider`` what all of them share.
