@@ -98,7 +98,7 @@ class ColdRow(Struct):
         return f"{self.isolation}, pool {self.pool}" if self.isolation else self.subject
 
 
-class _Samples:
+class Samples:
     """Collects until a row is made of them."""
 
     def __init__(self) -> None:
@@ -109,6 +109,7 @@ class _Samples:
         self.started: dict[str, int] = {}
 
     def row(self, name: str, subject: str) -> ColdRow:
+        """What they come to."""
         phases = {phase: found for phase, values in self.phases.items() if (found := Quantiles.of(values))}
         return ColdRow(name, subject, phases, self.failed, self.not_cold, started=self.started)
 
@@ -120,14 +121,14 @@ class _Samples:
         return not answer.problem
 
 
-class _Contender:
+class Contender:
     """An engine in one mode, with its samples of one function."""
 
     def __init__(self, mode: str, server: Server, *, full: bool) -> None:
         self.mode = mode
         self.server = server
         self.full = full
-        self.samples = _Samples()
+        self.samples = Samples()
         self.per_second: float | None = None
 
     def row(self, name: str) -> ColdRow:
@@ -136,9 +137,9 @@ class _Contender:
         row.isolation, row.pool, row.per_second = self.mode, "full" if self.full else "empty", self.per_second
         return row
 
-    def block(self, one: Function, names: Sequence[str], samples: _Samples) -> None:
+    def block(self, one: Function, names: Sequence[str], samples: Samples, memory_mb: int = WHOLE_CPU_MB) -> None:
         """One sample per name."""
-        self.server.create(one, *names, memory_mb=WHOLE_CPU_MB)
+        self.server.create(one, *names, memory_mb=memory_mb)
         with Client(self.server.port) as client:
             for name in names:
                 if self.full:
@@ -162,7 +163,7 @@ class _Contender:
         self.per_second = good / (result.elapsed_ns / 1e9) if good else None
 
 
-def _split(server: Server, sample: Answer, samples: _Samples) -> None:
+def _split(server: Server, sample: Answer, samples: Samples) -> None:
     """Books one sample with the engine's own story of it."""
     story = server.request("GET", f"/_lambent/story/{sample.request_id}")
     assert isinstance(story, dict)
@@ -200,7 +201,7 @@ def phases(timeline: Sequence[dict[str, object]]) -> dict[str, float]:
     return found
 
 
-def _emulator_block(one: Function, count: int, samples: _Samples) -> None:
+def _emulator_block(one: Function, count: int, samples: Samples) -> None:
     for _ in range(count):
         with RieClassic().start(one, 1) as target, Client(target.port) as client:
             client.connect()
@@ -209,14 +210,15 @@ def _emulator_block(one: Function, count: int, samples: _Samples) -> None:
                 samples.phases["total"].append(answer.ns / 1e6)
 
 
-class _Emulator:
+class Emulator:
     """The emulator's samples, until it turns out not to be there."""
 
     def __init__(self, say: Say) -> None:
         self.there = True
         self._say = say
 
-    def block(self, one: Function, count: int, samples: _Samples) -> None:
+    def block(self, one: Function, count: int, samples: Samples) -> None:
+        """So many samples, each of an emulator of its own."""
         if self.there:
             try:
                 _emulator_block(one, count, samples)
@@ -228,23 +230,23 @@ class _Emulator:
 def measure(modes: Sequence[str], plan: Plan, say: Say, show: Callable[[ColdRow], None]) -> list[ColdRow]:
     """The plan's cold grid; rows are shown as they come."""
     rows: list[ColdRow] = []
-    emulator = _Emulator(say)
+    emulator = Emulator(say)
     for name, count in plan.cold:
         try:
             one = function(name)
         except Missing as error:
             say(f"skipped: cold {name}: {error}")
             continue
-        theirs = _Samples()
-        contenders: list[_Contender] = []
+        theirs = Samples()
+        contenders: list[Contender] = []
         try:
             with contextlib.ExitStack() as stack:
                 for mode in modes:
                     for full in (True, False):
                         subject = EngineSubject(mode, pool=full)
                         server = stack.enter_context(subject.serve("--memory-budget", str(BUDGET_MB)))
-                        contenders.append(_Contender(mode, server, full=full))
-                        contenders[-1].block(one, [f"{name}-first"], _Samples())
+                        contenders.append(Contender(mode, server, full=full))
+                        contenders[-1].block(one, [f"{name}-first"], Samples())
                 share = max(1, count // BLOCKS)
                 for block in range(BLOCKS):
                     names = [f"{name}-{block}-{number}" for number in range(share)]

@@ -119,9 +119,9 @@ def _timeout_table(rows: Sequence[TimeoutRow]) -> Table:
     return table
 
 
-def target_table(verdicts: Sequence[Verdict]) -> Table:
+def target_table(verdicts: Sequence[Verdict], title: str = "Targets of sandbox mode on this machine") -> Table:
     """What is to be reached, and what was."""
-    table = _table("Targets of sandbox mode on this machine", ("what",), ("target", "measured"), ("",))
+    table = _table(title, ("what",), ("target", "measured"), ("",))
     for verdict in verdicts:
         met = "[green]met[/green]" if verdict.met else "[red]missed[/red]"
         table.add_row(verdict.what, verdict.target, verdict.value, met)

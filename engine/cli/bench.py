@@ -55,6 +55,7 @@ class Measured(Struct):
 
 @click.command("bench", epilog="\b\nExample:\n  lambent bench --quick\n  lambent bench --embedded --json")
 @click.argument("part", type=click.Choice(PARTS), default="all", metavar=f"[{'|'.join(PARTS)}]")
+@click.option("--matrix", is_flag=True, help="Every runtime, ours and AWS's, side by side: a table, a page, JSON.")
 @click.option("--quick", is_flag=True, help="Fewer samples: about two minutes instead of many.")
 @click.option(
     "--out",
@@ -69,7 +70,15 @@ class Measured(Struct):
 @setting("isolation")
 @common
 def command(
-    *, part: str, quick: bool, out: str | None, embedded: bool, as_json: bool, config: str | None, **flags: Any
+    *,
+    part: str,
+    matrix: bool,
+    quick: bool,
+    out: str | None,
+    embedded: bool,
+    as_json: bool,
+    config: str | None,
+    **flags: Any,
 ) -> int:
     """Measure cold starts, warm latency and throughput.
 
@@ -81,17 +90,19 @@ def command(
     if not embedded and (root / "benchmarks" / "__main__.py").is_file():
         if as_json:
             raise click.UsageError("--json goes with --embedded: the benchmarks write JSON to --out by themselves.")
-        arguments = [sys.executable, "-m", "benchmarks", part]
+        if matrix and part != "all":
+            raise click.UsageError(f"--matrix is a part of its own: it does not go with {part}.")
+        arguments = [sys.executable, "-m", *(["benchmarks.matrix"] if matrix else ["benchmarks", part])]
         arguments += ["--quick"] if quick else []
         arguments += ["--out", os.path.abspath(out)] if out else []  # noqa: PTH100 - it need not be there yet
         if settings.isolation != "auto":
             arguments += ["--isolation", settings.isolation]
         os.chdir(root)
         os.execv(sys.executable, arguments)  # noqa: S606 - our own benchmarks, in our place: Ctrl-C is theirs
-    if part != "all" or out is not None:
+    if part != "all" or out is not None or matrix:
         raise CommandError(
-            f"{root} has no benchmarks, and the short measurement knows neither parts nor --out. Run 'lambent bench' "
-            "without them, or in a source tree of Lambent."
+            f"{root} has no benchmarks, and the short measurement knows neither parts nor --matrix nor --out. Run "
+            "'lambent bench' without them, or in a source tree of Lambent."
         )
     from engine.cli.loop import run
 
