@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint fmt bench clean bootstraps node-clients java-clients vm
+.PHONY: help setup demo test lint fmt bench diagrams clean bootstraps node-clients java-clients vm
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ fmt: setup ## format
 bench: setup bootstraps ## throughput and latency against the floor, cold starts, scheduler, peers
 	scripts/setup-peers.sh || true # without them the peers are left out, and the report says so
 	$(PY) -m benchmarks $(ARGS)
+
+diagrams: setup ## the state diagrams in ARCHITECTURE.md, from the tables
+	PYTHONPATH=. $(PY) scripts/diagrams.py
 
 clean: ## everything that was made here
 	rm -rf .venv .tools .mypy_cache .ruff_cache .hypothesis dist
