@@ -11,18 +11,31 @@ from __future__ import annotations
 
 from ._errors import ClientError, RuntimeApiError, TransitionRefused
 from ._events import Invocation, RuntimeFault
+from ._extension import INVOKE, SHUTDOWN, Extension, ExtensionEvent, ExtensionRefused, Extensions, ExtensionState
+from ._extension_wire import FunctionMetadata
 from ._limits import API_VERSION, MAX_PAYLOAD
 from ._runtime import TRANSITIONS, Event, Runtime, State
 from .client import RuntimeClient
+from .extensions import ExtensionHost, ExtensionsApi
 from .http import HttpConnection, render
 from .server import RestoreHost, RuntimeHost, RuntimeServer
 
 __all__ = [
     "API_VERSION",
+    "INVOKE",
     "MAX_PAYLOAD",
+    "SHUTDOWN",
     "TRANSITIONS",
     "ClientError",
     "Event",
+    "Extension",
+    "ExtensionEvent",
+    "ExtensionHost",
+    "ExtensionRefused",
+    "ExtensionState",
+    "Extensions",
+    "ExtensionsApi",
+    "FunctionMetadata",
     "HttpConnection",
     "Invocation",
     "RestoreHost",

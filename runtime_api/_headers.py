@@ -9,13 +9,29 @@ from typing import Final
 
 from ._events import Invocation
 
-__all__ = ["ERROR_BODY", "ERROR_TYPE", "INVOCATION_ID", "RESPONSE_MODE", "XRAY_CAUSE", "NextHead", "header_value"]
+__all__ = [
+    "ERROR_BODY",
+    "ERROR_TYPE",
+    "EXTENSION_ACCEPT_FEATURE",
+    "EXTENSION_ERROR_TYPE",
+    "EXTENSION_IDENTIFIER",
+    "EXTENSION_NAME",
+    "INVOCATION_ID",
+    "RESPONSE_MODE",
+    "XRAY_CAUSE",
+    "NextHead",
+    "header_value",
+]
 
 ERROR_TYPE: Final = b"lambda-runtime-function-error-type"
 ERROR_BODY: Final = b"lambda-runtime-function-error-body"
 INVOCATION_ID: Final = b"lambda-runtime-invocation-id"
 RESPONSE_MODE: Final = b"lambda-runtime-function-response-mode"
 XRAY_CAUSE: Final = b"lambda-runtime-function-xray-error-cause"
+EXTENSION_NAME: Final = b"lambda-extension-name"
+EXTENSION_IDENTIFIER: Final = b"lambda-extension-identifier"
+EXTENSION_ACCEPT_FEATURE: Final = b"lambda-extension-accept-feature"
+EXTENSION_ERROR_TYPE: Final = b"lambda-extension-function-error-type"
 
 
 def header_value(value: str) -> str:

@@ -32,6 +32,8 @@ from ._headers import ERROR_BODY, ERROR_TYPE, INVOCATION_ID, RESPONSE_MODE, XRAY
 from ._limits import API_VERSION, MAX_CONNECTIONS, MAX_PAYLOAD, MAX_POLLS
 from ._runtime import Event, Runtime, State
 from ._shape import AnswerShape
+from .extensions import ROUTES as EXTENSION_ROUTES
+from .extensions import ExtensionsApi
 from .http import BLANK_LINE, BUSY, IDLE, LENGTH, HttpConnection, render
 
 __all__ = ["RestoreHost", "RuntimeHost", "RuntimeServer"]
@@ -110,6 +112,7 @@ class RuntimeServer:
         current: the invocation delivered last, until the next one or `reset`; None before the first.
         on_idle: called when no connection is left from which bytes may come (see `connections`).
         admit: asked about the socket of each accepted connection; one that it says no to is closed without a word.
+        extensions: the environment's; None until the first one is expected or registers, and after `reset`.
     """
 
     __slots__ = (
@@ -123,6 +126,7 @@ class RuntimeServer:
         "_sock",
         "admit",
         "current",
+        "extensions",
         "host",
         "machine",
         "on_idle",
@@ -134,6 +138,7 @@ class RuntimeServer:
         self.current: Invocation | None = None
         self.on_idle: Callable[[], None] | None = None
         self.admit: Callable[[socket.socket], bool] | None = None
+        self.extensions: ExtensionsApi | None = None
         self._restore = restore
         self._polls: list[RuntimeConnection] = []
         self._open: set[RuntimeConnection] = set()
@@ -205,6 +210,7 @@ class RuntimeServer:
         """
         self.machine.reset()
         self.current = None
+        self.extensions = None
         self._shape.forget()
         self._polls.clear()
         for connection in tuple(self._open):
@@ -409,6 +415,11 @@ class RuntimeConnection(HttpConnection):
         self._answer_to: Invocation | None = None
         """Whose answer is coming in, when its head was recognised by sight; the head attributes are not set then."""
 
+    @property
+    def api(self) -> RuntimeServer:
+        """The server that it belongs to."""
+        return self._api
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Known to the server from now on."""
         super().connection_made(transport)
@@ -596,6 +607,7 @@ _ROUTES: Final[dict[bytes, tuple[bytes, Callable[[RuntimeConnection], None], boo
     _ROOT + b"/runtime/restore/next": (b"GET", RuntimeConnection._restore_next, True),
     _ROOT + b"/runtime/restore/error": (b"POST", RuntimeConnection._restore_error, True),
     _ROOT + b"/ping": (b"GET", RuntimeConnection._ping, False),
+    **EXTENSION_ROUTES,
 }
 
 

@@ -247,9 +247,9 @@ class Endpoint:
 
 
 @contextlib.asynccontextmanager
-async def endpoint(*, restore: bool = False) -> AsyncIterator[Endpoint]:
+async def endpoint(*, restore: bool = False, host: Host | None = None) -> AsyncIterator[Endpoint]:
     """Serve on a loopback port; afterwards assert that no exception reached the loop and nothing is left open."""
-    host = Host()
+    host = host or Host()
     server = RuntimeServer(host, restore=restore)
     with socket.create_server(("127.0.0.1", 0)) as sock:
         here = Endpoint(server, host, sock)
