@@ -8,11 +8,12 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import anyio.to_thread
 
 from bootstraps import for_function
-from engine.lifecycle.variables import Identity, variables
+from engine.lifecycle.variables import Identity, extension_variables, variables
 from engine.model.function import FunctionVersion
 from engine.model.limits import MB_PER_VCPU
 from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits, SandboxPaths, SpawnFailed
@@ -20,6 +21,10 @@ from engine.telemetry.logs import FunctionLog
 
 RuntimeCommand = Callable[[str], Awaitable[Sequence[str] | None]]
 """Maps a runtime identifier to the command that runs it; None means "a bootstrap in the package" (``provided.*``)."""
+
+
+#: A layer with this file turns extensions off (aws-lambda-runtime-interface-emulator, `extensions/extensions.go`).
+_DISABLED: Final = "disable-extensions-jwigqn8j"
 
 
 class EntrypointMissing(Exception):
@@ -41,6 +46,7 @@ class Deployment:
 
     __slots__ = (
         "_command",
+        "_extensions",
         "_identity",
         "_in_layers",
         "_release",
@@ -67,6 +73,7 @@ class Deployment:
         self.function = function
         self.code_root = code_root
         self.opt_root = opt_root
+        self._extensions: tuple[tuple[str, ...], bool] | None = None
         self._in_layers: bool | None = None if opt_root is not None else False
         self.log = log
         self._identity = identity
@@ -84,6 +91,11 @@ class Deployment:
     def region(self) -> str:
         """The engine's region, for INIT_START."""
         return self._identity.region
+
+    @property
+    def account_id(self) -> str:
+        """The engine's account, for extensions that ask."""
+        return self._identity.account_id
 
     def take_release(self) -> Callable[[], Awaitable[None]] | None:
         """What to await now that nothing runs this revision; None when something still may, or it was taken."""
@@ -107,6 +119,23 @@ class Deployment:
         return ProcessSpec(
             argv=await self._argv(command, paths),
             env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream),
+            cwd=paths.task_root,
+            folders={inside: host for inside, host in self._folders(paths) if inside != host},
+        )
+
+    async def extensions(self) -> tuple[tuple[str, ...], bool]:
+        """The names of the external extensions in its layers, and whether its layers allow extensions at all."""
+        if self._extensions is None:
+            self._extensions = await anyio.to_thread.run_sync(_extensions_in, self.opt_root)
+        return self._extensions
+
+    def extension_process(self, sandbox: Sandbox, log_stream: str, name: str) -> ProcessSpec:
+        """The process of the external extension of that name, in `sandbox`."""
+        paths = sandbox.paths(self.code_root, self.opt_root)
+        runtime = variables(self.function, self._identity, paths, sandbox.api_address, log_stream)
+        return ProcessSpec(
+            argv=[f"{paths.opt}/extensions/{name}"],
+            env=extension_variables(runtime),
             cwd=paths.task_root,
             folders={inside: host for inside, host in self._folders(paths) if inside != host},
         )
@@ -153,3 +182,16 @@ class Deployment:
         if ours and refused.errno == errno.ENOENT and not await anyio.to_thread.run_sync(os.path.lexists, path):
             return f"Couldn't find valid bootstrap(s): [{paths.task_root}/bootstrap {paths.opt}/bootstrap]"
         return str(refused)
+
+
+def _extensions_in(opt_root: str | None) -> tuple[tuple[str, ...], bool]:
+    """Blocking. Links are not followed here: they mean something else inside a sandbox."""
+    if opt_root is None:
+        return (), True
+    if os.path.lexists(f"{opt_root}/{_DISABLED}"):
+        return (), False
+    folder = f"{opt_root}/extensions"
+    if Path(folder).is_symlink() or not Path(folder).is_dir():
+        return (), True
+    with os.scandir(folder) as entries:
+        return tuple(sorted(entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))), True

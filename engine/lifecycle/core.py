@@ -12,6 +12,7 @@ from typing import Final
 
 from engine.lifecycle import failures
 from engine.lifecycle.actions import Actions
+from engine.lifecycle.extending import Extending
 from engine.lifecycle.failures import Failure
 from engine.lifecycle.states import TRANSITIONS, Event, IllegalTransition, Phase
 from engine.model.invocation import Invocation
@@ -38,12 +39,14 @@ class EnvironmentCore(Actions):
         freeze_after_s: how long it lingers in READY before it is frozen; `inf` for never.
         stuck: why its sandbox could not be destroyed, None when nothing of the kind happened.
         tries: how often destroying it has been tried.
+        extending: what its extensions add; None while it has none.
     """
 
     __slots__ = (
         "_armed_for",
         "_init_began",
         "deadline",
+        "extending",
         "final",
         "freeze_after_s",
         "init_failure",
@@ -69,6 +72,7 @@ class EnvironmentCore(Actions):
         self.served = 0
         self.stuck: str | None = None
         self.tries = 0
+        self.extending: Extending | None = None
         self.final = False
         self._armed_for = inf
         self._init_began = 0.0
@@ -160,10 +164,12 @@ class EnvironmentCore(Actions):
         self._end_badly(now, Event.INIT_ERROR, failure)
 
     def exited(self, now: float, failure: Failure) -> None:
-        """The runtime's process ended, or could not be started at all."""
+        """The runtime's process or an extension's ended, or could not be started at all."""
         if self.phase is _READY or self.phase is Phase.FROZEN:
             # Died while idle: nobody waits for it; a fresh environment is better than a re-init.
             self._to(Event.EXIT)
+            if self.extending is not None:
+                self.extending.end("failure")
             self.deadline = inf
             self.lost()
             self.close()
@@ -247,6 +253,8 @@ class EnvironmentCore(Actions):
             stopped = failures.sandbox_failed("The engine stopped before the invocation ended")
             self._conclude(now, invocation, stopped if invocation.outcome is None else None)
         self.deadline = inf
+        if self.extending is not None:
+            self.extending.end("spindown")
         if not closing:
             self.close()
 
@@ -290,7 +298,8 @@ class EnvironmentCore(Actions):
         invocation = self.invocation
         assert invocation is not None
         invocation.responded = now
-        self.returning(invocation)  # before the caller hears, who may submit again in the same call
+        if self.extending is None or not self.extending.occupied():
+            self.returning(invocation)  # before the caller hears, who may submit again in the same call
         return invocation
 
     @staticmethod
@@ -326,6 +335,8 @@ class EnvironmentCore(Actions):
         if before is Phase.RESETTING or before is Phase.CLOSING or before is Phase.QUARANTINED:
             return  # an exit that our own kill caused
         self.deadline = inf
+        if self.extending is not None:
+            self.extending.end("timeout" if event is Event.DEADLINE else "failure")
         if before is _INIT or before is _REINIT:
             self.init_failure = failure
             if before is _INIT:
@@ -340,6 +351,8 @@ class EnvironmentCore(Actions):
         starting = self.phase is _INIT
         self._to(event)
         self.deadline = inf
+        if self.extending is not None:
+            self.extending.end("failure")
         if starting:
             self.refused(reason)
         else:

@@ -65,7 +65,7 @@ class Environment(EnvironmentProcesses):
 
     def runtime_next(self) -> None:
         """The runtime parked on `next`."""
-        if self.phase <= _LISTENING:
+        if self.phase <= _LISTENING and (self.extending is None or self.extending.runtime_next()):
             self.next(now())
 
     def runtime_response(self, invocation: RuntimeInvocation, body: bytes, content_type: bytes) -> None:
@@ -96,6 +96,8 @@ class Environment(EnvironmentProcesses):
         """Hand the event to the parked runtime, with its deadline on the wall clock."""
         invocation.deadline_ms = int(time.time() * 1000 + (self.deadline - invocation.started) * 1000)
         self.server.deliver(invocation)
+        if self.extending is not None:
+            self._tell_extensions(invocation)
 
     def returning(self, invocation: Invocation) -> None:
         """Tell the dispatcher."""

@@ -70,6 +70,20 @@ def _over_limit(cause: str, limits: SandboxLimits | None) -> Failure:
     return Failure("Lambent.LimitExceeded", f"Runtime was ended by a limit of its sandbox: {cause}", cause=cause)
 
 
+def extension_ended(exit_: Exit, limits: SandboxLimits | None = None) -> Failure:
+    """An extension's process ended before it was told to. Any end is a crash, a good one too."""
+    if exit_.cause is not None:  # a limit that all processes have together: whose process met it, says nothing
+        return exited(exit_, limits)
+    if exit_.signal is None and exit_.code == 0:
+        return Failure("Extension.Crash", "exit code 0")
+    return Failure("Extension.Crash", exit_.describe())
+
+
+def extension_not_launched(reason: str) -> Failure:
+    """An extension could not be executed, or there are too many of them."""
+    return Failure("Extension.LaunchError", reason)
+
+
 def invalid_entrypoint(reason: str) -> Failure:
     """There is nothing to execute, or the kernel would not execute it."""
     return Failure("Runtime.InvalidEntrypoint", reason)

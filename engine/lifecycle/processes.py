@@ -10,21 +10,20 @@ import asyncio
 import socket
 import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from math import inf
 from typing import Final
 
 from engine.dispatch.deployment import Deployment, EntrypointMissing
 from engine.errors import SandboxError
 from engine.lifecycle import failures
+from engine.lifecycle.extended import ExtendedEnvironment, ExtensionProcesses
 from engine.lifecycle.failures import Failure
 from engine.lifecycle.output import OutputReader
-from engine.lifecycle.records import RecordedEnvironment
 from engine.lifecycle.states import Phase
 from engine.lifecycle.timer import DeadlineTimer
 from engine.sandbox.api import Exit, Process, Sandbox, SandboxProvider, SpawnFailed
 from engine.telemetry import report
-from runtime_api import RuntimeServer
 
 #: After the process ended, how long bytes that it sent may still be on their way while a grandchild of it holds the
 #: connection open. Without such a grandchild nothing waits: the kernel closes the connection with the process.
@@ -33,12 +32,8 @@ SETTLE_S: Final = 0.02
 now = time.monotonic
 
 
-class EnvironmentProcesses(RecordedEnvironment):
-    """The environment with its sandbox: carries out launch, freeze, thaw, kill and close.
-
-    Attributes:
-        server: its Runtime API server.
-    """
+class EnvironmentProcesses(ExtendedEnvironment):
+    """The environment with its sandbox: carries out launch, freeze, thaw, kill and close."""
 
     __slots__ = (
         "_begun",
@@ -51,10 +46,7 @@ class EnvironmentProcesses(RecordedEnvironment):
         "_provider",
         "_stopped",
         "_timer",
-        "server",
     )
-
-    server: RuntimeServer
 
     def __init__(
         self,
@@ -90,10 +82,6 @@ class EnvironmentProcesses(RecordedEnvironment):
         return "preloaded" if self._process.preloaded else "exec"
 
     @abstractmethod
-    def run(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work` in a task that the engine owns; its exceptions are reported and never lost."""
-
-    @abstractmethod
     def note_stuck(self, reason: str) -> None:
         """Something of the sandbox would not be ended or removed, which an operator must know."""
 
@@ -110,6 +98,7 @@ class EnvironmentProcesses(RecordedEnvironment):
         """Tell the sandbox."""
         if self._sandbox is not None:
             self._sandbox.initialized()
+        self.note_extensions()
 
     def freeze(self) -> None:
         """Stop the processes."""
@@ -151,32 +140,62 @@ class EnvironmentProcesses(RecordedEnvironment):
                 return  # retired while the sandbox was being made; `close` is waiting for its turn
             self._generation += 1
             self._pending_exit = None
-            generation = self._generation
             began = now()
-            self._loop.call_soon(self._beginning, generation, began)
-            failure: Failure | None = None
-            try:
-                spec = await self.deployment.process(sandbox, self.log_stream)
-                process = await sandbox.spawn(spec, lambda exit_: self._process_ended(generation, exit_))
-            except EntrypointMissing as error:
-                failure = failures.invalid_entrypoint(str(error))
-            except SpawnFailed as error:
-                failure = failures.invalid_entrypoint(await self.deployment.explain(error, sandbox))
-            except SandboxError as error:
-                failure = failures.sandbox_failed(str(error))
+            self._loop.call_soon(self._beginning, self._generation, began)
+            if self.deployment.opt_root is not None and (names := await self._extension_names()):
+                failure = await self._extend(external=True).start(sandbox, names)
             else:
-                self._note(f"process started{', preloaded' if process.preloaded else ''}: pid {process.pid}")
-                self._process = process
-                self._output = OutputReader(self._loop, process.output, self._line)
-            self._beginning(generation, began)
-            served = failure is not None or self._listener is sandbox.listener
-            refused = None if served else await self._listen(sandbox)
+                failure = await self._spawn(sandbox, self._generation)
+            self._beginning(self._generation, began)
+            refused = await self._serve(sandbox, failure)
+        self._launched(failure, refused)
+
+    async def _launch_runtime(self, extensions: ExtensionProcesses) -> None:
+        async with self._order:
+            sandbox = self._sandbox
+            if sandbox is None or extensions is not self._extensions:
+                return
+            if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
+                return  # retired, or at its deadline, meanwhile
+            failure = await self._spawn(sandbox, self._generation)
+        self._launched(failure, None)
+
+    async def _extension_names(self) -> Sequence[str]:
+        names, self.extensions_enabled = await self.deployment.extensions()
+        return names if self.extensions_enabled else ()
+
+    async def _spawn(self, sandbox: Sandbox, generation: int) -> Failure | None:
+        """Start the runtime. Returns why not, if not."""
+        try:
+            spec = await self.deployment.process(sandbox, self.log_stream)
+            process = await sandbox.spawn(spec, lambda exit_: self._process_ended(generation, exit_))
+        except EntrypointMissing as error:
+            return failures.invalid_entrypoint(str(error))
+        except SpawnFailed as error:
+            return failures.invalid_entrypoint(await self.deployment.explain(error, sandbox))
+        except SandboxError as error:
+            return failures.sandbox_failed(str(error))
+        self._note(f"process started{', preloaded' if process.preloaded else ''}: pid {process.pid}")
+        self._process = process
+        self._output = OutputReader(self._loop, process.output, self._line)
+        return None
+
+    async def _serve(self, sandbox: Sandbox, failure: Failure | None) -> str | None:
+        """Serve the Runtime API, if there is anybody to serve. Returns why not, if not."""
+        if failure is not None or self._listener is sandbox.listener:
+            return None
+        return await self._listen(sandbox)
+
+    def _launched(self, failure: Failure | None, refused: str | None) -> None:
         if self.phase is not Phase.INIT and self.phase is not Phase.REINIT:
             return
         if refused is not None:
             self.unavailable(now(), refused)
         elif failure is not None:
             self.exited(now(), failure)
+
+    def _runtime_process(self) -> Process | None:
+        return None if self._pending_exit is not None else self._process
 
     def _beginning(self, generation: int, began: float) -> None:
         """Write down, once, that a process is being started. While the kernel does so, to lose no time over it."""
@@ -259,6 +278,8 @@ class EnvironmentProcesses(RecordedEnvironment):
             sandbox = self._sandbox
             reason = None
             if sandbox is not None:
+                if self.extending is not None:
+                    await self._part(sandbox)
                 try:
                     await sandbox.kill()
                 except SandboxError as error:
@@ -279,6 +300,8 @@ class EnvironmentProcesses(RecordedEnvironment):
         async with self._order:
             self._generation += 1
             if self._sandbox is not None:
+                if self.extending is not None:
+                    await self._part(self._sandbox)
                 try:
                     await self._sandbox.close()
                 except SandboxError as error:
@@ -303,6 +326,8 @@ class EnvironmentProcesses(RecordedEnvironment):
         The kernel closed its connections with it, so once the server has seen them close, everything it sent has been
         handled. Two turns of the loop let connections be accepted that it made just before.
         """
+        if self._extensions is not None:
+            self._extensions.runtime_gone.set()
         if generation != self._generation:
             return
         self._pending_exit = exit_
@@ -324,12 +349,14 @@ class EnvironmentProcesses(RecordedEnvironment):
         if self._output is not None:
             self._output.drain()
         self._note(f"process ended: {exit_.describe()}" + (f", by its limit of {exit_.cause}" if exit_.cause else ""))
-        self.exited(now(), failures.exited(exit_, self.deployment.limits))
+        failure = failures.exited(exit_, self.deployment.limits)
+        self.exited(now(), failure if self.extending is None else self.extending.judge(failure))
 
     def _end_output(self) -> None:
         if self._output is not None:
             self._output.close()
             self._output = None
+        self._forget_extensions()
 
     def _disarm(self) -> None:
         self._armed_for = inf

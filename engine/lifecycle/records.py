@@ -50,6 +50,21 @@ class RecordedEnvironment(EnvironmentCore):
     def _line(self, text: str) -> None:
         self.deployment.log.line(self.log_stream, self._current, text)
 
+    def _extension_line(self, text: str) -> None:
+        self.deployment.log.line(self.log_stream, self._current, text)
+
+    def note_extensions(self) -> None:
+        """An Init is over, well or not: EXTENSION, for each."""
+        if self.extending is not None:
+            for one in self.extending.known:
+                line = report.extension_line(one.name, one.state.aws_name, one.events, one.error_type)
+                self.deployment.log.platform(self.log_stream, line)
+
+    def _drain(self) -> None:
+        """Pass on what has been printed."""
+        if self._output is not None:
+            self._output.drain()
+
     def note_start(self, invocation: Invocation) -> None:
         """START."""
         self._current = invocation
@@ -60,8 +75,7 @@ class RecordedEnvironment(EnvironmentCore):
 
     def note_end(self, invocation: Invocation, failure: Failure | None = None) -> None:
         """The last printed lines, then END and REPORT."""
-        if self._output is not None:
-            self._output.drain()
+        self._drain()
         self._current = None
         if self._sandbox is not None:
             invocation.max_memory = self._sandbox.memory_peak()
@@ -72,9 +86,9 @@ class RecordedEnvironment(EnvironmentCore):
 
     def note_init(self, failure: Failure | None, seconds: float) -> None:
         """INIT_REPORT when it failed; a good Init shows in the first REPORT."""
-        if self._output is not None:
-            self._output.drain()
+        self._drain()
         if failure is not None:
+            self.note_extensions()
             phase = "init" if self.invocation is None else "invoke"
             self.deployment.log.platform(
                 self.log_stream, report.init_report_line(seconds, phase, failure.status, failure.error_type)

@@ -115,3 +115,17 @@ def variables(
         out["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
         out["AWS_LAMBDA_LOG_LEVEL"] = function.application_log_level or "INFO"
     return out
+
+
+_NOT_FOR_EXTENSIONS: Final = frozenset({
+    "AWS_EXECUTION_ENV", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_XRAY_CONTEXT_MISSING",
+    "AWS_XRAY_DAEMON_ADDRESS", "LAMBDA_RUNTIME_DIR", "LAMBDA_TASK_ROOT",
+})  # fmt: skip
+
+
+def extension_variables(runtime: dict[str, str]) -> dict[str, str]:
+    """The environment of an external extension's process: its runtime's, without what is the runtime's own business.
+
+    That is the function's credentials and settings, but nothing that begins with an underscore (facts §2.6).
+    """
+    return {key: value for key, value in runtime.items() if key[:1] != "_" and key not in _NOT_FOR_EXTENSIONS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 
 from engine.model.invocation import Invocation
@@ -48,6 +49,12 @@ def init_report_line(seconds: float, phase: str, status: str, error_type: str) -
     """``INIT_REPORT …`` for an Init that failed."""
     line = f"INIT_REPORT Init Duration: {seconds * 1000:.2f} ms\tPhase: {phase}\tStatus: {status}"
     return line if status == "timeout" else f"{line}\tError Type: {error_type}"
+
+
+def extension_line(name: str, state: str, events: Sequence[str], error_type: str) -> str:
+    """``EXTENSION …``, for each extension when an Init is over."""
+    line = f"EXTENSION\tName: {name}\tState: {state}\tEvents: [{', '.join(events)}]"
+    return f"{line}\tError Type: {error_type}" if error_type else line
 
 
 def init_start_line(runtime: str, region: str) -> str:
