@@ -35,6 +35,13 @@ from engine.settings import load
 )
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="A variable for the function; may be repeated.")
 @layer_option("FOLDER|ZIP")
+@click.option(
+    "--extension",
+    "extensions",
+    multiple=True,
+    metavar="FILE|FOLDER",
+    help="An external extension, put into /opt/extensions, or a folder of them; may be repeated.",
+)
 @click.option("--watch", is_flag=True, help="Invoke again whenever a file is saved, or Enter is pressed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per invocation instead of the payload.")
 @setting("isolation", "network", "init_timeout", "region")
@@ -50,6 +57,7 @@ def command(
     times: int,
     env: tuple[str, ...],
     layers: tuple[str, ...],
+    extensions: tuple[str, ...],
     watch: bool,
     as_json: bool,
     config: str | None,
@@ -59,6 +67,7 @@ def command(
 
     Its result goes to stdout, its log to stderr. The exit code is 1 when the function failed.
     """
+    from engine.cli.extensions import layer_of
     from engine.cli.loop import run
     from engine.cli.running import Running
 
@@ -72,5 +81,6 @@ def command(
     if runtime is None or handler is None:
         note(f"{guess.runtime}, handler {guess.handler} ({guess.why})")
     one = Running(source, guess, body, as_json)
-    options: dict[str, Any] = {"memory_mb": memory, "timeout_s": timeout, "environment": environment, "layers": layers}
+    sources = [*layers, layer_of(extensions)] if extensions else layers
+    options: dict[str, Any] = {"memory_mb": memory, "timeout_s": timeout, "environment": environment, "layers": sources}
     return run(one.main(settings, options, times, watch=watch))

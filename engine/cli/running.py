@@ -52,7 +52,9 @@ class Running:
                 if watch:
                     await self._watch(function, seen, live=live)
             finally:
-                followers.clear()  # what it says while it is being ended is no news
+                # What it says while it is killed is no news; with extensions it is told of its end, and may answer.
+                if all(one.extending is None for one in engine.dispatcher.environments.values()):
+                    followers.clear()
         return 1 if failed else 0
 
     @property

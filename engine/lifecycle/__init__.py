@@ -11,7 +11,8 @@ It is cut in two, as everywhere in this engine:
   I/O, reads no clock, logs nothing. Which event is legal in which phase is one table in `states`.
 * `environment.Environment` acts: it turns what its Runtime API server, its processes and its timer report into events
   for the core, and carries the core's `actions` out. `processes` is the part of it that takes time (the sandbox, and
-  what runs in it, one step after the other), `records` the part that writes down, `owner` what it needs from above.
+  what runs in it, one step after the other), `extended` what is there for extensions only, `records` the part that
+  writes down, `owner` what it needs from above.
 
 The hard idea is who answers the caller, and when (AWS: "Lambda execution environment lifecycle"; facts §4):
 
@@ -33,6 +34,10 @@ limit all count from the delivery, because the thaw is our doing; it has a limit
 will not freeze is noted, and the environment goes on as it is; one that will not thaw fails that invocation with
 Sandbox.Failure, and the environment is given up. A freeze or thaw that is under way is never interrupted: what comes
 meanwhile waits for its turn in `Environment._order`.
+
+Extensions make three of these moments a matter of several: `extending` has the table of that, `extended` the shell
+around it. Without extensions there is neither, and an environment ends by SIGKILL, without a word, as on Lambda; with
+them its processes are told, and have up to two seconds (`_kill` and `_close` first `_part`, in `_order` like the rest).
 
 What cannot be destroyed is not forgotten. A sandbox whose processes will not die, or which something holds, is
 `QUARANTINED`: the scheduler counts it as LOST, so it keeps its memory and gives its function's concurrency back; the

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.support.cli import PATIENCE, lambent, paragraphs, public_folder, start
+from tests.support.extensions import extension
 from tests.support.functions import bootstrap, python_function
 from tests.support.leaks import eventually
 
@@ -103,6 +104,40 @@ def test_layers_are_folders_and_zips_and_later_ones_cover_earlier_ones(tmp_path)
 def test_a_layer_that_is_none_is_an_error_that_says_what_to_do(app, layer, code, words):
     done = lambent("run", str(app), "--layer", layer, cwd=app.parent)
     assert done.returncode == code
+    (said,) = paragraphs(done.stderr)
+    assert words in said
+
+
+def test_extensions_are_files_and_folders_and_are_told_of_the_end(app, tmp_path):
+    for name in ("one", "two", "three"):
+        extension(tmp_path / name, name)
+    given = [tmp_path / "one/extensions/one", tmp_path / "two/extensions/two", tmp_path / "three/extensions"]
+    done = lambent("run", str(app), *(part for path in given for part in ("--extension", str(path))))
+    assert done.returncode == 0, done.stderr
+    for name in ("one", "two", "three"):
+        for line in (f"{name} registered", f"EXTENSION\tName: {name}\tState: Ready", f"{name} SHUTDOWN spindown"):
+            assert line in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            ["nothing"],
+            "the extension nothing cannot be read: No such file or directory; name an executable, or a folder",
+        ),
+        (["app/app.py"], "the extension app/app.py cannot be executed: chmod +x app/app.py"),
+        (["empty"], "the folder empty has no files: name one with extensions in it, or an extension"),
+        (["a/x", "b"], "a/x and b/x would both be the extension x: rename one of them"),
+    ],
+)
+def test_an_extension_that_is_none_is_an_error_that_says_what_to_do(app, given, words):
+    for folder in ("empty", "a", "b"):
+        (app.parent / folder).mkdir()
+    for program in ("a/x", "b/x"):
+        (app.parent / program).touch(0o755)
+    done = lambent("run", str(app), *(part for path in given for part in ("--extension", path)), cwd=app.parent)
+    assert done.returncode == 2
     (said,) = paragraphs(done.stderr)
     assert words in said
 

@@ -16,7 +16,7 @@ from engine import Engine
 from engine.lifecycle.extending import Stage
 from engine.lifecycle.states import Phase
 from tests.support.extensions import GATE, LOYAL, extension
-from tests.support.functions import ECHO, bootstrap
+from tests.support.functions import ECHO, bootstrap, python_function
 from tests.support.sandboxes import MODES
 from tests.support.stories import environment_of, in_order, log, open_gate, printed, story, told
 
@@ -183,6 +183,17 @@ async def test_an_extension_is_told_what_the_function_is_and_sees_its_variables(
         "AWS_EXECUTION_ENV",
         "AWS_LAMBDA_LOG_STREAM_NAME",
     }
+
+
+async def test_a_managed_runtime_follows_extensions_like_any_other(isolation, tmp_path):
+    code = python_function(tmp_path / "f", "import os\ndef handler(event, context): return os.environ['_HANDLER']")
+    async with Engine(isolation=isolation) as engine:
+        function = await engine.create_function(
+            "f", code=code, runtime="python3.12", handler="app.handler", layers=[extension(tmp_path / "layer", "one")]
+        )
+        assert (await function.invoke()).json() == "app.handler"
+        environment = await environment_of(engine)
+    in_order(story(environment), "extension one registered", "process started", "SHUTDOWN (spindown)", "CLOSED")
 
 
 async def test_a_layer_can_turn_extensions_off(isolation, tmp_path):
