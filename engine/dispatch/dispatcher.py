@@ -334,6 +334,7 @@ class Dispatcher:
                 "trouble": environment.stuck,
                 "pid": environment.pid,
                 "start": environment.started_by,
+                "extensions": environment.extensions(),
                 "memory_mb": function.memory_mb,
                 "max_memory_bytes": memory,
                 "age_s": round(at - environment.created, 3),

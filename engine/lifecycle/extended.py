@@ -83,6 +83,10 @@ class ExtendedEnvironment(RecordedEnvironment):
     def _runtime_process(self) -> Process | None:
         """The runtime's process, None when there is none or its end is known."""
 
+    def extensions(self) -> dict[str, str]:
+        """The state of each of its extensions, in AWS's words."""
+        return {} if self.extending is None else {one.name: one.state.aws_name for one in self.extending.known}
+
     # ---- from the Runtime API server -------------------------------------------------------------------------------
 
     def function_metadata(self) -> FunctionMetadata:

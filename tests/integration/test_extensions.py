@@ -54,6 +54,7 @@ async def test_a_whole_life_with_an_extension(isolation, tmp_path):
         )
         assert [(await function.invoke(n, tail=True)).json() for n in (1, 2)] == [1, 2]
         environment = await environment_of(engine)
+        assert [one["extensions"] for one in engine.dispatcher.listing()] == [{"one": "Ready"}]
     in_order(
         story(environment),
         "START: NEW -> INIT",
