@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import runtime_api
-from engine.lifecycle import states
+from engine.lifecycle import extending, states
+from runtime_api._extension import EXTERNAL
 
 PAGE = Path(__file__).parent.parent / "ARCHITECTURE.md"
 #: An event that leads to the same state from more than this part of all states is told, not drawn.
@@ -25,6 +26,8 @@ Table = Mapping[Any, Mapping[Any, IntEnum]]
 DIAGRAMS: Mapping[str, tuple[Table, IntEnum]] = {
     "environment": (states.TRANSITIONS, states.Phase.NEW),
     "runtime": (runtime_api.TRANSITIONS, runtime_api.State.STARTED),
+    "extension": (EXTERNAL, runtime_api.ExtensionState.STARTED),
+    "extensions": (extending.STAGES, extending.Stage.STARTING),
 }
 
 
