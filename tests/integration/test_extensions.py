@@ -578,3 +578,37 @@ async def test_what_an_extension_prints_at_the_end_of_an_invocation_is_in_its_lo
         assert lines[1] == "one INVOKE "
         environment = await environment_of(engine)
         await printed(environment, "one INVOKE ")
+
+
+# ---- limits, which all processes of an environment have together -------------------------------------------------------
+
+
+async def test_memory_that_an_extension_takes_is_the_functions(isolation, tmp_path):
+    greedy = """
+    register("INVOKE")
+    take()
+    kept = []
+    while True:
+        kept.append(bytearray(os.urandom(1 << 20)))
+    """
+    waits = GATE + "take()\ngate('never')"
+    async with Engine(isolation=isolation) as engine:
+        function = await engine.create_function(
+            "f", code=bootstrap(tmp_path / "f", waits), layers=[extension(tmp_path / "layer", "greedy", greedy)],
+            timeout_s=30,
+        )  # fmt: skip
+        kind, reason = error_of(await function.invoke())
+    assert (kind, reason) == ("Runtime.OutOfMemory", "Runtime exited with error: signal: killed")
+
+
+async def test_processes_that_an_extension_left_end_with_the_environment(isolation, tmp_path):
+    forks = """
+    import subprocess
+    register("INVOKE", "SHUTDOWN")
+    take()
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    take()
+    """
+    async with Engine(isolation=isolation) as engine:  # and `no_leaks` looks for it afterwards
+        environment = await life(engine, tmp_path, ECHO, [extension(tmp_path / "layer", "one", forks)])
+    in_order(story(environment), "extension one ended: exit status 0", "CLOSED")
