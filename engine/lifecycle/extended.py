@@ -195,7 +195,8 @@ class ExtensionProcesses:
             try:
                 process = await sandbox.spawn(spec, partial(self._ended, extension))
             except SpawnFailed as error:
-                extension.fire(ExtensionEvent.LAUNCH_ERROR)
+                if extension.may(ExtensionEvent.LAUNCH_ERROR):  # another one may have registered in its name
+                    extension.fire(ExtensionEvent.LAUNCH_ERROR)
                 extension.error_type = "PermissionDenied" if error.errno == errno.EACCES else "UnknownError"
                 environment._note(f"extension {extension.name} not started: {error}")
                 return failures.extension_not_launched(str(error))
