@@ -13,19 +13,23 @@ from ._errors import ClientError, RuntimeApiError, TransitionRefused
 from ._events import Invocation, RuntimeFault
 from ._extension import INVOKE, SHUTDOWN, Extension, ExtensionEvent, ExtensionRefused, Extensions, ExtensionState
 from ._extension_wire import FunctionMetadata
-from ._limits import API_VERSION, MAX_PAYLOAD
+from ._limits import API_VERSION, MAX_PAYLOAD, MAX_STREAM
 from ._runtime import TRANSITIONS, Event, Runtime, State
+from ._streamed import BodySource
 from .client import RuntimeClient
 from .extensions import ExtensionHost, ExtensionsApi
 from .http import HttpConnection, render
 from .server import RestoreHost, RuntimeHost, RuntimeServer
+from .streaming import StreamingConnection
 
 __all__ = [
     "API_VERSION",
     "INVOKE",
     "MAX_PAYLOAD",
+    "MAX_STREAM",
     "SHUTDOWN",
     "TRANSITIONS",
+    "BodySource",
     "ClientError",
     "Event",
     "Extension",
@@ -46,6 +50,7 @@ __all__ = [
     "RuntimeHost",
     "RuntimeServer",
     "State",
+    "StreamingConnection",
     "TransitionRefused",
     "render",
 ]

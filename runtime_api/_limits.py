@@ -17,6 +17,7 @@ __all__ = [
     "MAX_PAYLOAD",
     "MAX_POLLS",
     "MAX_STRAY_BODY",
+    "MAX_STREAM",
     "TELEMETRY_API_VERSION",
 ]
 
@@ -30,6 +31,9 @@ LOGS_API_VERSION: Final = "2020-08-15"
 
 MAX_PAYLOAD: Final = 6 * 1024 * 1024 + 100
 """A buffered response, 6 291 556: AWS's supervisor allows 100 bytes over 6 MiB, and its texts quote this number."""
+
+MAX_STREAM: Final = 200 << 20
+"""A streamed response (AWS: "Lambda quotas", 200 MB; a recording shows that they are MiB)."""
 
 MAX_HEAD: Final = (1 << 20) + 4096
 """Request line and headers together. Go's net/http, which AWS's supervisor is built on, has this default; the Java

@@ -8,7 +8,7 @@ or later. Parsing is httptools' (llhttp, strict). Three decisions shape the file
 answer is out, so pipelined requests come in order, cost nothing while they wait, and are bounded by bytes: past
 `MAX_PIPELINE` the socket is not read and the kernel pushes back. To know where a message ends without parsing it twice,
 heads are cut at the blank line (collected first when they come in pieces), bodies with a Content-Length are counted
-here and never shown to the parser, and chunked bodies are fed up to each CRLF CRLF, as the last chunk ends in one.
+and never shown to the parser, and chunked bodies are fed up to each CRLF CRLF, as the last chunk ends in one.
 
 *The last head is remembered.* A keep-alive client that calls in a loop sends the same head over and over. When what
 arrives is, byte for byte, the head of the request before, alone or with its whole body, then the method, target and
@@ -28,21 +28,11 @@ from typing import ClassVar, Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from ._body import BLANK_LINE, BLOCKED, BUSY, CHUNKED, CLOSED, HEAD, IDLE, LENGTH, BodyReader
 from ._errors import error_body
-from ._limits import MAX_HEAD, MAX_PAYLOAD, MAX_STRAY_BODY
 
-__all__ = ["HttpConnection", "render"]
+__all__ = ["BLANK_LINE", "BUSY", "CLOSED", "IDLE", "LENGTH", "HttpConnection", "render"]
 
-# Where the connection is. Plain ints: compared on every read and every answer.
-IDLE = 0  # between messages
-HEAD = 1  # part of a head has come
-LENGTH = 2  # in a body with Content-Length
-CHUNKED = 3  # in a chunked body
-BUSY = 4  # a request was handed out and waits for respond()
-BLOCKED = 5  # answered, but the peer does not read
-CLOSED = 6  # nothing more will be read or written
-
-BLANK_LINE: Final = b"\r\n\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UPGRADE_LINE: Final = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
 _LINGER_S: Final = 1.0
@@ -79,7 +69,7 @@ class _TooManyHeaders(Exception):
     pass
 
 
-class HttpConnection(asyncio.Protocol):
+class HttpConnection(BodyReader, asyncio.Protocol):
     """The server side of one HTTP/1.1 (or 1.0) connection. Subclass it and override `request_received`.
 
     When `request_received` is called, one whole request is in the attributes, and stays there until `respond`:
@@ -99,32 +89,20 @@ class HttpConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_chunks", "_complete", "_count", "_eof", "_fields", "_http10", "_linger", "_linger_read", "_memo",
-        "_memo_size", "_need", "_parser", "_partial", "_probe", "_proceeding", "_reading", "_scanned", "_seam",
-        "_size", "_special", "_state", "_stray",
-        "_tail", "_tail_pos", "_tail_size", "_unread", "_wire", "_write_paused", "body", "body_overflow", "headers",
-        "keep_alive", "method", "target", "trailers", "transport",
+        "_count", "_fields", "_http10", "_linger", "_linger_read", "_memo", "_memo_size", "_partial", "_probe",
+        "_proceeding", "_scanned", "_tail", "_tail_pos", "_tail_size", "_write_paused", "headers", "method", "target",
+        "trailers",
     )  # fmt: skip
 
-    MAX_HEAD: ClassVar[int] = MAX_HEAD
-    """Bytes of request line and headers; more is answered 431."""
     MAX_HEADERS: ClassVar[int] = 256
     """Header lines of one request (and its trailers); more is answered 431."""
     MAX_PIPELINE: ClassVar[int] = 64 << 10
     """Bytes that may wait behind an unanswered request before the socket is no longer read."""
-    MAX_DISCARD: ClassVar[int] = MAX_STRAY_BODY
-    """Bytes of an oversized body that are read and thrown away."""
-    max_body: ClassVar[int] = MAX_PAYLOAD
-    """Bytes of a request body that are kept."""
 
-    transport: asyncio.Transport
     method: bytes
     target: bytes
     headers: dict[bytes, bytes]
-    body: bytes
     trailers: dict[bytes, bytes]
-    keep_alive: bool
-    body_overflow: int
 
     def __init__(self) -> None:
         self.method = self.target = self.body = b""
@@ -132,7 +110,7 @@ class HttpConnection(asyncio.Protocol):
         self.keep_alive = True
         self.body_overflow = 0
         self._state = IDLE
-        self._parser: HttpRequestParser | None = None
+        self._parser = None
         self._memo = b""  # the head of the request in the attributes, if an identical one may skip the parser
         self._memo_size = -1  # that head's length and its body's; -1: no such head
         self._special = False  # respond() has more to think of than one write
@@ -143,12 +121,10 @@ class HttpConnection(asyncio.Protocol):
         self._unread = False  # the request's body was not read to its end: close carefully
         self._complete = False
         self._count = 0  # header lines so far
-        self._need = 0  # bytes of a Content-Length body still to come
-        self._size = 0  # body bytes so far
-        self._wire = 0  # bytes of a chunked body as sent, framing included
-        self._stray = 0  # of these, since the last body byte: chunk extensions and trailers
-        self._seam = b""  # the last three bytes of the chunked body so far
-        self._chunks: list[bytes] = []
+        self._need = self._size = self._wire = self._stray = 0
+        self._seam = b""
+        self._chunks = []
+        self._pieces = False
         self._partial: bytearray | None = None  # a head in pieces
         self._probe: HttpRequestParser | None = None
         self._scanned = 0
@@ -160,13 +136,6 @@ class HttpConnection(asyncio.Protocol):
         self._linger_read = 0
 
     # ---- for subclasses ------------------------------------------------------------------------------------------
-
-    def request_received(self) -> None:
-        """One whole request is in the attributes. Call `respond` exactly once, now or later, on the loop."""
-        raise NotImplementedError
-
-    def request_aborted(self) -> None:
-        """The connection ended, or its framing broke, in the middle of a request's body. Head attributes are set."""
 
     def half_closed(self) -> None:
         """The peer has sent all it will send, and a request still waits for its answer, which may still be sent."""
@@ -334,20 +303,6 @@ class HttpConnection(asyncio.Protocol):
         assert parser is not None
         self.keep_alive = parser.should_keep_alive()
 
-    def on_body(self, data: bytes) -> None:
-        """httptools: a piece of a chunked body (bodies with Content-Length do not pass through the parser)."""
-        self._stray = -1
-        self._size += len(data)
-        if self._size > self.max_body:
-            self.body_overflow = self._size
-            self._chunks.clear()
-        else:
-            self._chunks.append(data)
-
-    def on_message_complete(self) -> None:
-        """httptools: the message is whole."""
-        self._complete = True
-
     # ---- reading -------------------------------------------------------------------------------------------------
 
     def _consume(self, data: bytes, pos: int) -> None:
@@ -367,7 +322,7 @@ class HttpConnection(asyncio.Protocol):
                 head = data[pos:stop]
                 pos = stop
                 self._begin(head, more=pos < end)
-                if self._state == LENGTH and end - pos >= self._need:
+                if self._state == LENGTH and end - pos >= self._need and not self._pieces:
                     stop = pos + self._need
                     if not self.body_overflow:
                         self.body = data[pos:stop]
@@ -388,13 +343,7 @@ class HttpConnection(asyncio.Protocol):
                 self._state = IDLE
                 data, pos, end = bytes(partial), 0, len(partial)
             elif state == LENGTH:
-                piece = data[pos : pos + self._need]
-                pos += len(piece)
-                self._need -= len(piece)
-                if not self.body_overflow:
-                    self._chunks.append(piece)
-                if not self._need:
-                    self._hand_out()
+                pos = self._feed_length(data, pos)
             elif state == CHUNKED:
                 pos = self._feed_chunked(data, pos)
             else:
@@ -454,7 +403,10 @@ class HttpConnection(asyncio.Protocol):
             self._parser = None  # it waits for a body it will not see; a new one costs less than feeding it
             self._state = LENGTH
             self._chunks.clear()
-            if need > self.max_body:
+            if self.takes_pieces and self.body_begins():
+                self._pieces = True
+                self._memo_size = -1
+            elif need > self.max_body:
                 self.body_overflow = need
         elif self._complete:
             if plain:
@@ -474,6 +426,7 @@ class HttpConnection(asyncio.Protocol):
             self._wire = self._stray = 0
             self._seam = b""
             self.trailers = self._fields = {}
+            self._pieces = self.takes_pieces and self.body_begins()
         if headers.get(b"expect", b"").lower() == b"100-continue" and not more and not self._http10:
             if self.body_overflow:
                 self._give_up()  # never invited, so whether the body follows cannot be known: answer and close
@@ -481,54 +434,6 @@ class HttpConnection(asyncio.Protocol):
             self.transport.write(CONTINUE)
         if self.body_overflow > self.MAX_DISCARD:
             self._give_up()
-
-    def _feed_chunked(self, data: bytes, pos: int) -> int:
-        """Feed the parser up to where the message may end; return the position reached."""
-        seam = self._seam
-        straddle = (seam + data[pos : pos + 3]).find(BLANK_LINE) if seam else -1
-        if straddle >= 0:
-            stop = pos + straddle + 4 - len(seam)
-        else:
-            stop = data.find(BLANK_LINE, pos) + 4
-            if stop < 4:
-                stop = len(data)
-        piece = data[pos:stop]
-        parser = self._parser
-        assert parser is not None
-        try:
-            parser.feed_data(piece)
-        except HttpParserError as error:
-            self.request_aborted()
-            self._refuse_parse(error)
-            return stop
-        self._wire += len(piece)
-        self._seam = (seam + piece)[-3:]
-        if self._complete:
-            self._hand_out()
-        elif self._wire > self.MAX_DISCARD:
-            self.body_overflow = max(self._size, self.max_body + 1)
-            self._give_up()
-            self.request_received()
-        else:
-            self._stray = 0 if self._stray < 0 else self._stray + len(piece)
-            if self._stray > self.MAX_HEAD:
-                self.request_aborted()
-                self._refuse(431, "RequestHeaderFieldsTooLarge", f"Trailers exceed {self.MAX_HEAD} bytes")
-        return stop
-
-    def _hand_out(self) -> None:
-        chunks = self._chunks
-        self.body = b"" if self.body_overflow else chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self._state = BUSY
-        self.request_received()
-
-    def _give_up(self) -> None:
-        """The rest of this body will not be read: hand the request out as too large, and close after the answer."""
-        self._chunks.clear()
-        self.keep_alive = False
-        self._special = self._unread = True
-        self._state = BUSY
 
     def _start_partial(self, data: bytes) -> None:
         self._memo_size = -1
@@ -606,6 +511,10 @@ class HttpConnection(asyncio.Protocol):
             end_of_head = data.index(BLANK_LINE)
             data = b"".join((data[:end_of_head], field, data[end_of_head:]))
         self.transport.write(data)
+        self._answered()
+
+    def _answered(self) -> None:
+        """A whole answer was written, off the fast path: what comes next?"""
         if not self.keep_alive:
             self._end(careful=self._unread)
         elif self._write_paused:

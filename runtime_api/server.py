@@ -15,8 +15,6 @@ anew for each request profit too: the last `next` head, whole, and the predicted
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import select
 import socket
@@ -28,13 +26,15 @@ from urllib.parse import unquote_to_bytes
 from ._cause import CAUSE_CONTENT_TYPE, split_cause, validated_cause
 from ._errors import TOO_LARGE_MESSAGE, TransitionRefused, error_body, scrub_error_type
 from ._events import Invocation, RuntimeFault
-from ._headers import ERROR_BODY, ERROR_TYPE, INVOCATION_ID, RESPONSE_MODE, XRAY_CAUSE, NextHead
-from ._limits import API_VERSION, MAX_CONNECTIONS, MAX_PAYLOAD, MAX_POLLS
+from ._headers import ERROR_TYPE, INVOCATION_ID, RESPONSE_MODE, XRAY_CAUSE, NextHead
+from ._limits import API_VERSION, MAX_CONNECTIONS, MAX_POLLS, MAX_STREAM
+from ._replies import ACCEPTED, INTERNAL, INVALID_ID, INVALID_MODE, PONG, RESTORED, TOO_LARGE
 from ._runtime import Event, Runtime, State
 from ._shape import AnswerShape
+from ._streamed import BodySource, StreamedConnection, failure_in
 from .extensions import ROUTES as EXTENSION_ROUTES
 from .extensions import ExtensionsApi
-from .http import BLANK_LINE, BUSY, IDLE, LENGTH, HttpConnection, render
+from .http import BLANK_LINE, BUSY, IDLE, LENGTH, render
 
 __all__ = ["RestoreHost", "RuntimeHost", "RuntimeServer"]
 
@@ -52,16 +52,6 @@ _READY: Final = State.READY
 _RUNNING: Final = State.RUNNING
 _LARGE: Final = 65536
 
-ACCEPTED: Final = render(202, b'{"status":"OK"}\n')
-PONG: Final = render(200, b"pong", "text/plain; charset=utf-8")
-RESTORED: Final = render(200, b"")
-INVALID_ID: Final = render(400, error_body("InvalidRequestID", "Invalid request ID"))
-INVALID_MODE: Final = render(400, error_body("InvalidFunctionResponseMode", "Invalid function response mode"))
-TOO_LARGE: Final = render(
-    413, error_body("RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes).")
-)
-INTERNAL: Final = render(500, error_body("InternalServerError", "Internal Server Error"))
-
 
 class RuntimeHost(Protocol):
     """The environment behind a `RuntimeServer`. Called on the loop; must not raise (500 to the runtime if it does)."""
@@ -72,6 +62,23 @@ class RuntimeHost(Protocol):
 
     def runtime_response(self, invocation: Invocation, body: bytes, content_type: bytes) -> None:
         """The function's result. `content_type` is ``b""`` when the runtime sent none."""
+        ...
+
+    def runtime_stream(self, invocation: Invocation, content_type: bytes, source: BodySource) -> bool:
+        """The function begins to stream its result.
+
+        True: it is to come in pieces (`runtime_piece`), and end with `runtime_streamed`, `runtime_error` (the function
+        failed after its first byte) or `runtime_fault` (it broke off, or grew too long). False: it is collected, and
+        comes as a whole to `runtime_response`.
+        """
+        ...
+
+    def runtime_piece(self, invocation: Invocation, data: bytes) -> None:
+        """The next bytes of a streamed result; at least one."""
+        ...
+
+    def runtime_streamed(self, invocation: Invocation) -> None:
+        """A streamed result is complete."""
         ...
 
     def runtime_error(self, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes | None) -> None:
@@ -106,6 +113,7 @@ class RuntimeServer:
     Args:
         host: hears what the runtime did.
         restore: mount the ``restore/*`` routes (SnapStart). The host is a `RestoreHost`, too, then.
+        max_stream: bytes of a streamed response that are passed on; a longer one fails.
 
     Attributes:
         machine: the runtime's state.
@@ -129,11 +137,13 @@ class RuntimeServer:
         "extensions",
         "host",
         "machine",
+        "max_stream",
         "on_idle",
     )  # fmt: skip
 
-    def __init__(self, host: RuntimeHost, *, restore: bool = False) -> None:
+    def __init__(self, host: RuntimeHost, *, restore: bool = False, max_stream: int = MAX_STREAM) -> None:
         self.host = host
+        self.max_stream = max_stream
         self.machine = Runtime()
         self.current: Invocation | None = None
         self.on_idle: Callable[[], None] | None = None
@@ -404,10 +414,10 @@ class RuntimeServer:
         )
 
 
-class RuntimeConnection(HttpConnection):
+class RuntimeConnection(StreamedConnection):
     """One connection of the runtime."""
 
-    __slots__ = ("_answer_to", "_api")
+    __slots__ = ("_answer_to",)
 
     def __init__(self, api: RuntimeServer) -> None:
         super().__init__()
@@ -459,6 +469,10 @@ class RuntimeConnection(HttpConnection):
             else:
                 self.respond(INVALID_ID)
             return
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            self.stream_received(stream)
+            return
         target = self.target
         if b"?" in target:
             target = target.partition(b"?")[0]
@@ -487,10 +501,19 @@ class RuntimeConnection(HttpConnection):
         if self._answer_to is not None:
             if self._answer_to is self._api.current:
                 self._api.truncated()
-        elif self.method == b"POST" and self.target.startswith(_INVOCATION):
+        elif self._stream is not None:
+            stream, self._stream = self._stream, None
+            self.stream_aborted(stream)
+        elif self.answered_verb():
+            self._api.truncated()
+
+    def answered_verb(self) -> bytes:
+        """What kind of answer to the current invocation this is, if it is one."""
+        if self.method == b"POST" and self.target.startswith(_INVOCATION):
             request_id, _, verb = self.target.partition(b"?")[0][len(_INVOCATION) :].partition(b"/")
             if verb in {b"response", b"error"} and self._is_current(request_id):
-                self._api.truncated()
+                return verb
+        return b""
 
     def half_closed(self) -> None:
         """A poll may still be answered."""
@@ -521,28 +544,17 @@ class RuntimeConnection(HttpConnection):
         content_type = headers.get(b"content-type", b"")
         mode = headers.get(RESPONSE_MODE)
         if mode:
-            # A streamed response is buffered for now; its chunks would go to the host from here.
             if mode != b"streaming":
                 fault = RuntimeFault("Runtime.InvalidResponseModeHeader")
                 api.answer_with(self, Event.RESPONSE, INVALID_MODE, lambda i: api.host.runtime_fault(i, fault))
                 return
         elif self._memo_size > 0:
             api.learn_answer(self._memo, content_type)
-        if self.trailers.get(ERROR_TYPE):
-            self._failed_late()
+        failure = failure_in(self.trailers)
+        if failure is not None:
+            api.answer_with(self, Event.RESPONSE, ACCEPTED, lambda i: api.host.runtime_error(i, *failure, None))
             return
         api.answer(self, self.body, content_type)
-
-    def _failed_late(self) -> None:
-        """The function failed after its first byte: the trailers say how (facts §1.8)."""
-        api = self._api
-        error_type = scrub_error_type(self.trailers[ERROR_TYPE].decode("latin-1"))
-        try:
-            body = base64.b64decode(self.trailers.get(ERROR_BODY, b""), validate=True)
-        except binascii.Error:
-            body = b""
-        body = body or error_body(error_type, "")
-        api.answer_with(self, Event.RESPONSE, ACCEPTED, lambda i: api.host.runtime_error(i, body, error_type, None))
 
     def _error(self) -> None:
         if self.body_overflow:

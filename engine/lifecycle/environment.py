@@ -18,8 +18,8 @@ from engine.lifecycle.processes import EnvironmentProcesses
 from engine.lifecycle.states import Phase
 from engine.model.invocation import Invocation
 from engine.sandbox.api import SandboxProvider
+from runtime_api import BodySource, RuntimeFault, RuntimeServer
 from runtime_api import Invocation as RuntimeInvocation
-from runtime_api import RuntimeFault, RuntimeServer
 
 if TYPE_CHECKING:
     from engine.scheduler import Slot
@@ -72,6 +72,16 @@ class Environment(EnvironmentProcesses):
         """The runtime answered."""
         if self.phase <= _LISTENING:
             self.responded(now(), body)
+
+    def runtime_stream(self, invocation: RuntimeInvocation, content_type: bytes, source: BodySource) -> bool:
+        """The runtime begins to stream. No caller takes pieces yet."""
+        return False
+
+    def runtime_piece(self, invocation: RuntimeInvocation, data: bytes) -> None:
+        """Never called, as nothing is streamed."""
+
+    def runtime_streamed(self, invocation: RuntimeInvocation) -> None:
+        """Never called, as nothing is streamed."""
 
     def runtime_error(
         self, invocation: RuntimeInvocation, body: bytes, error_type: str, xray_cause: bytes | None

@@ -23,6 +23,7 @@ from tests.protocol.wire import (
     ROOT,
     FakeTransport,
     Host,
+    PieceRecorder,
     Recorder,
     chunked,
     endpoint,
@@ -193,6 +194,25 @@ def test_however_a_stream_is_cut_the_requests_are_the_same(stream, seed):
     assert feed(pieces, parse_all=True).requests == whole
 
 
+@quick
+@given(valid_stream(), st.integers(), st.booleans(), st.booleans())
+def test_pieces_make_up_the_body_however_a_stream_is_cut(stream, seed, pause, hold):
+    whole = feed([stream]).requests
+    connection, transport = PieceRecorder(hold=hold), FakeTransport()
+    connection.connection_made(transport)
+    if pause:
+        connection.on_piece = connection.pause_body
+    for part in cut(stream, seed):
+        connection.data_received(part)
+        while hold and connection.waiting:
+            connection.answer()
+        connection.resume_body()
+        assert transport.reading
+    assert [(*one[:3], *one[4:6]) for one in connection.requests] == [(*one[:3], *one[4:6]) for one in whole]
+    for one, body in zip(whole, connection.bodies, strict=True):
+        assert one[3] == (body if len(body) <= connection.max_body else b"")
+
+
 async def quietly(work: Any) -> None:
     """Run `work` on a loop that must have nothing to complain of."""
     problems: list[Any] = []
@@ -202,8 +222,9 @@ async def quietly(work: Any) -> None:
     assert not problems, problems
 
 
-async def abuse(pieces: list[bytes], ending: str) -> None:
-    connection, transport = recorder()
+async def abuse(pieces: list[bytes], ending: str, kind: type[Recorder]) -> None:
+    connection, transport = kind(), FakeTransport()
+    connection.connection_made(transport)
     for piece in pieces:
         if not transport.closing:
             connection.data_received(piece)
@@ -219,9 +240,14 @@ async def abuse(pieces: list[bytes], ending: str) -> None:
 
 
 @quick
-@given(st.one_of(mutated(), st.binary(max_size=300), valid_stream()), st.integers(), st.sampled_from(["eof", "lost"]))
-def test_no_exception_leaves_the_connection_whatever_comes_in(data, seed, ending):
-    asyncio.run(quietly(abuse(cut(data, seed), ending)))
+@given(
+    st.one_of(mutated(), st.binary(max_size=300), valid_stream()),
+    st.integers(),
+    st.sampled_from(["eof", "lost"]),
+    st.sampled_from([Recorder, PieceRecorder]),
+)
+def test_no_exception_leaves_the_connection_whatever_comes_in(data, seed, ending, kind):
+    asyncio.run(quietly(abuse(cut(data, seed), ending, kind)))
 
 
 class Slow(RuntimeServer):
@@ -257,6 +283,7 @@ class Run:
 
     def step(self, op: str, index: int, body: bytes, seed: int) -> bytes:
         connection, transport = self.connection(index)
+        self.host.streams = seed % 4 != 0
         if op == "deliver":
             if self.server.machine.may(Event.DELIVER):
                 self.count += 1
@@ -274,6 +301,16 @@ class Run:
                 "response": lambda: request("POST", f"{path}/response", body, Content_Type="a/b", **echo),
                 "error": lambda: request("POST", f"{path}/error", body),
                 "go": lambda: chunked("POST", f"{path}/response", [body] if body else []),
+                "stream": lambda: chunked(
+                    "POST",
+                    f"{path}/response",
+                    [body, body] if body else [],
+                    "Lambda-Runtime-Function-Error-Type: E\r\n" if seed % 5 == 0 else "",
+                    Lambda_Runtime_Function_Response_Mode="streaming",
+                ),
+                "half": lambda: chunked(
+                    "POST", f"{path}/response", [body or b"-"], Lambda_Runtime_Function_Response_Mode="streaming"
+                )[:-5],
                 "apart": lambda: request("POST", f"{path}/response", body, Content_Type="a/b", **echo),
                 "ping": lambda: request("GET", "/2018-06-01/ping"),
             }[op]()
@@ -290,7 +327,10 @@ class Run:
 steps = st.lists(
     st.tuples(
         st.sampled_from(
-            ["next", "next", "deliver", "deliver", "response", "response", "apart", "error", "go", "ping", "close"]
+            [
+                *("next", "next", "deliver", "deliver", "response", "response", "apart", "error", "go", "stream"),
+                *("half", "ping", "close"),
+            ]
         ),
         st.integers(0, 1),
         st.one_of(st.binary(max_size=20), st.sampled_from([b"x" * 99, b"x" * 100, b"\r\n\r\n"])),
@@ -318,6 +358,7 @@ LEADS_TO_NEXT = {State.STARTED, State.READY, State.RUNNING, State.RESPONSE_SENT,
 
 async def abuse_a_server(data: bytes, seed: int, state: str) -> None:
     async with endpoint() as api:
+        api.host.streams = seed % 2 == 0
         if state != "Started":
             wire = await api.running(invocation_id="at-1")
             if state == "Sent":
@@ -339,7 +380,8 @@ async def abuse_a_server(data: bytes, seed: int, state: str) -> None:
         await until(lambda: api.server.connections() == others)  # all that it sent has been seen
         machine = api.server.machine
         assert machine.state in TRANSITIONS
-        assert len([call for call in api.host.calls if call[0] != "next"]) <= 1 + (state == "Sent")
+        ends = [call for call in api.host.calls if call[0] not in {"next", "stream", "piece"}]
+        assert len(ends) <= 1 + (state == "Sent")
         if machine.state not in LEADS_TO_NEXT:
             assert machine.state is State.INIT_ERROR
             api.server.reset()

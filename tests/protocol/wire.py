@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from runtime_api import HttpConnection, Invocation, RuntimeFault, RuntimeServer
+from runtime_api import BodySource, HttpConnection, Invocation, RuntimeFault, RuntimeServer
 
 ROOT = "/2018-06-01/runtime"
 ACCEPTED = b'HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"status":"OK"}\n'
@@ -96,6 +96,41 @@ class Recorder(HttpConnection):
         self.ends += 1
 
 
+class PieceRecorder(Recorder):
+    """Has bodies in pieces when `wanted`, and says so after each that it has `enough`, if it has.
+
+    `bodies` has the pieces of each request put together.
+    """
+
+    __slots__ = ("_seen", "asked", "bodies", "enough", "on_piece", "pieces", "wanted")
+
+    takes_pieces = True
+
+    def __init__(self, *, hold: bool = False, wanted: bool = True, enough: bool = False) -> None:
+        super().__init__(hold=hold)
+        self.pieces: list[bytes] = []
+        self.bodies: list[bytes] = []
+        self._seen = 0
+        self.on_piece: Callable[[], None] | None = None
+        self.wanted, self.enough, self.asked = wanted, enough, 0
+
+    def body_begins(self) -> bool:
+        self.asked += 1
+        return self.wanted
+
+    def body_piece(self, data: bytes) -> bool:
+        assert data
+        self.pieces.append(data)
+        if self.on_piece is not None:
+            self.on_piece()
+        return not self.enough
+
+    def request_received(self) -> None:
+        self.bodies.append(b"".join(self.pieces[self._seen :]))
+        self._seen = len(self.pieces)
+        super().request_received()
+
+
 def recorder(*, hold: bool = False) -> tuple[Recorder, FakeTransport]:
     connection, transport = Recorder(hold=hold), FakeTransport()
     connection.connection_made(transport)
@@ -108,6 +143,9 @@ class Host:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.on_next: Any = None
+        self.streams = False  # whether streamed responses are wanted in pieces
+        self.source: Any = None
+        self.on_piece: Any = None
         self._heard = asyncio.Event()
 
     def _note(self, *call: Any) -> None:
@@ -129,6 +167,20 @@ class Host:
 
     def runtime_response(self, invocation: Invocation, body: bytes, content_type: bytes) -> None:
         self._note("response", invocation.request_id, body, content_type)
+
+    def runtime_stream(self, invocation: Invocation, content_type: bytes, source: BodySource) -> bool:
+        if self.streams:
+            self._note("stream", invocation.request_id, content_type)
+            self.source = source
+        return self.streams
+
+    def runtime_piece(self, invocation: Invocation, data: bytes) -> None:
+        self._note("piece", invocation.request_id, data)
+        if self.on_piece is not None:
+            self.on_piece(data)
+
+    def runtime_streamed(self, invocation: Invocation) -> None:
+        self._note("streamed", invocation.request_id)
 
     def runtime_error(self, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes | None) -> None:
         self._note("error", invocation.request_id, body, error_type, xray_cause)
