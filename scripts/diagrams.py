@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import runtime_api
-from engine.lifecycle import extending, states
+from engine.lifecycle import extending, states, streaming
 from runtime_api._extension import EXTERNAL
 
 PAGE = Path(__file__).parent.parent / "ARCHITECTURE.md"
@@ -28,6 +28,7 @@ DIAGRAMS: Mapping[str, tuple[Table, IntEnum]] = {
     "runtime": (runtime_api.TRANSITIONS, runtime_api.State.STARTED),
     "extension": (EXTERNAL, runtime_api.ExtensionState.STARTED),
     "extensions": (extending.STAGES, extending.Stage.STARTING),
+    "response": (streaming.TRANSITIONS, streaming.Step.WAITING),
 }
 
 

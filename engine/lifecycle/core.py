@@ -152,6 +152,15 @@ class EnvironmentCore(Actions):
 
     # ---- the other things a runtime says ---------------------------------------------------------------------------
 
+    def streaming(self) -> Invocation:
+        """The runtime begins to stream its answer. The pieces pass this core by; it hears of their end.
+
+        That is `responded` with nothing more, `failed`, or whatever else may end an invocation.
+        """
+        self._to(Event.STREAM)
+        assert self.invocation is not None
+        return self.invocation
+
     def failed(self, now: float, failure: Failure) -> None:
         """The runtime posted an error, or a response that cannot be used: it lives on and will ask for `next`."""
         invocation = self._reply(now, Event.ERROR)

@@ -6,6 +6,7 @@ Everything slow (making a sandbox, starting a process, killing a tree) is in `pr
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from math import inf
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from engine.dispatch.deployment import Deployment
 from engine.lifecycle import failures
+from engine.lifecycle.failures import Failure
 from engine.lifecycle.owner import Owner
 from engine.lifecycle.processes import EnvironmentProcesses
 from engine.lifecycle.states import Phase
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from engine.scheduler import Slot
 
 _LISTENING: Final = Phase.REINIT
+BROKEN_OFF_S: Final = 0.1
+"""How long the end of a process may take to be known after its connection closed in the middle of a response."""
 
 now = time.monotonic
 
@@ -36,7 +40,7 @@ class Environment(EnvironmentProcesses):
         slot: the scheduler's record of it.
     """
 
-    __slots__ = ("_owner", "slot")
+    __slots__ = ("_broken_off", "_owner", "slot")
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Environment(EnvironmentProcesses):
         self.slot = slot
         self.server = RuntimeServer(self)
         self._owner = owner
+        self._broken_off: tuple[Invocation, Failure] | None = None
 
     def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run it in a task of the owner's."""
@@ -65,23 +70,40 @@ class Environment(EnvironmentProcesses):
 
     def runtime_next(self) -> None:
         """The runtime parked on `next`."""
-        if self.phase <= _LISTENING and (self.extending is None or self.extending.runtime_next()):
-            self.next(now())
+        if self.phase <= _LISTENING:
+            if self._broken_off is not None:
+                self._judge_broken_off()
+            if self.extending is None or self.extending.runtime_next():
+                self.next(now())
 
     def runtime_response(self, invocation: RuntimeInvocation, body: bytes, content_type: bytes) -> None:
         """The runtime answered."""
         if self.phase <= _LISTENING:
+            current = self.invocation
+            if current is not None and current.stream is not None:
+                current.stream.content_type = content_type
             self.responded(now(), body)
 
     def runtime_stream(self, invocation: RuntimeInvocation, content_type: bytes, source: BodySource) -> bool:
-        """The runtime begins to stream. No caller takes pieces yet."""
-        return False
+        """The runtime begins to stream its answer: to the caller piece by piece, if it takes it so."""
+        if self.phase > _LISTENING:
+            return False
+        current = self.streaming()
+        if current.stream is None:
+            return False
+        current.stream.begin(current, content_type, source)
+        return True
 
     def runtime_piece(self, invocation: RuntimeInvocation, data: bytes) -> None:
-        """Never called, as nothing is streamed."""
+        """A piece of a streamed answer."""
+        current = self.invocation
+        if self.phase <= _LISTENING and current is not None and current.stream is not None:
+            current.stream.piece(now(), data)
 
     def runtime_streamed(self, invocation: RuntimeInvocation) -> None:
-        """Never called, as nothing is streamed."""
+        """A streamed answer is complete."""
+        if self.phase <= _LISTENING:
+            self.responded(now(), b"")
 
     def runtime_error(
         self, invocation: RuntimeInvocation, body: bytes, error_type: str, xray_cause: bytes | None
@@ -97,8 +119,22 @@ class Environment(EnvironmentProcesses):
 
     def runtime_fault(self, invocation: RuntimeInvocation, fault: RuntimeFault) -> None:
         """The runtime posted a response that cannot be used: too large, truncated, or of an unknown mode."""
-        if self.phase <= _LISTENING:
-            self.failed(now(), failures.unusable(fault.error_type, fault.message))
+        if self.phase > _LISTENING:
+            return
+        failure = failures.unusable(fault.error_type, fault.message)
+        current = self.invocation
+        if fault.error_type == failures.TRUNCATED and current is not None:
+            # Most often its process has died. How, is known in a moment, and says more.
+            self._broken_off = (current, failure)
+            asyncio.get_running_loop().call_later(BROKEN_OFF_S, self._judge_broken_off)
+        else:
+            self.failed(now(), failure)
+
+    def _judge_broken_off(self) -> None:
+        """A response broke off a while ago, or its runtime is back: nothing better will be known of it."""
+        broken_off, self._broken_off = self._broken_off, None
+        if broken_off is not None and broken_off[0] is self.invocation and self.phase is Phase.INVOKE:
+            self.failed(now(), broken_off[1])
 
     # ---- actions ---------------------------------------------------------------------------------------------------
 

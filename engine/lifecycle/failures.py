@@ -17,6 +17,7 @@ import msgspec
 from engine.sandbox.api import Exit, SandboxLimits
 
 OUT_OF_MEMORY = "Runtime.OutOfMemory"
+TRUNCATED = "Runtime.TruncatedResponse"
 
 
 class Failure(msgspec.Struct, frozen=True):

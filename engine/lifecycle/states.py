@@ -49,6 +49,7 @@ class Event(IntEnum):
     THAWED = 14  #: its processes run again
     STUCK = 15  #: something of it would not be ended or removed
     RETRY = 16  #: it is time to try that again
+    STREAM = 17  #: the runtime begins to post a response in pieces
 
 
 TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
@@ -85,6 +86,7 @@ TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
         Event.UNAVAILABLE: Phase.CLOSING,
     },
     Phase.INVOKE: {
+        Event.STREAM: Phase.INVOKE,  # answered only when the last piece is there
         Event.RESPONSE: Phase.RESPONDED,
         Event.ERROR: Phase.RESPONDED,
         Event.EXIT: Phase.RESETTING,

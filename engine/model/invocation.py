@@ -15,6 +15,7 @@ from runtime_api import Invocation as RuntimeInvocation
 
 if TYPE_CHECKING:
     from engine.dispatch.routes import Route
+    from engine.lifecycle.streaming import ResponseStream
 
 
 class Invocation(RuntimeInvocation):
@@ -23,6 +24,7 @@ class Invocation(RuntimeInvocation):
     Attributes:
         route: which function revision was addressed, and how.
         reply: called exactly once, synchronously on the loop, with the invocation, when its outcome is known.
+        stream: where the response goes in pieces; None when the caller wants it whole.
         tail: the caller asked for LogType=Tail: the reply waits for the end of the invocation and its REPORT.
         outcome: the payload to send back; None until known.
         function_error: ``Unhandled`` when the function failed (X-Amz-Function-Error), else None.
@@ -54,6 +56,7 @@ class Invocation(RuntimeInvocation):
         "route",
         "started",
         "status",
+        "stream",
         "tail",
     )
 
@@ -83,6 +86,7 @@ class Invocation(RuntimeInvocation):
         self.tenant_id = ""
         self.route = route
         self.reply = reply
+        self.stream: ResponseStream | None = None
         self.tail = tail
         self.answered = False
         self.outcome: bytes | None = None

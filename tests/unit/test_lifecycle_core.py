@@ -242,6 +242,46 @@ def test_a_crash_after_the_answer_leaves_the_answer_alone():
     assert core.phase is Phase.RESETTING
 
 
+@pytest.mark.parametrize("tail", [False, True])
+def test_a_stream_is_answered_when_it_is_complete_and_not_before(tail: bool):
+    core, one = ready(), invocation(tail=tail)
+    core.begin(1.0, one)
+    core.take()
+    assert core.streaming() is one
+    assert core.take() == []
+    assert core.phase is Phase.INVOKE
+    core.responded(1.5, b"")
+    assert core.take() == (["returning"] if tail else ["returning", "answer"])
+    core.next(1.6)
+    assert core.take() == (["END", "answer", "available"] if tail else ["END", "available"])
+    assert (one.status, one.responded) == ("success", 1.5)
+
+
+def test_a_stream_that_fails_or_is_too_long_lives_on_in_its_environment():
+    core, one = ready(), invocation()
+    core.begin(1.0, one)
+    core.streaming()
+    core.failed(1.2, failures.unusable("Function.ResponseSizeTooLarge", "too long"))
+    assert body(one) == {"errorType": "Function.ResponseSizeTooLarge", "errorMessage": "too long"}
+    assert core.phase is Phase.RESPONDED
+
+
+def test_a_time_limit_and_a_crash_end_a_stream_as_they_end_everything():
+    for end, kind in ((lambda core: core.tick(4.0), "Sandbox.Timedout"), (crash, "Runtime.ExitError")):
+        core, one = ready(), invocation()
+        core.begin(1.0, one)
+        core.streaming()
+        core.take()
+        end(core)
+        assert core.take() == ["END", "answer", "kill"]
+        assert body(one)["errorType"] == kind
+        assert core.phase is Phase.RESETTING
+
+
+def crash(core: Recorder) -> None:
+    core.exited(1.5, failures.exited(Exit(1)))
+
+
 def test_a_process_that_dies_while_idle_ends_its_environment():
     core = ready()
     core.exited(2.0, failures.exited(Exit(1)))
@@ -345,6 +385,7 @@ def test_every_event_that_is_not_in_the_table_is_refused_and_changes_nothing(pha
         Event.FREEZE_REFUSED: lambda: core.freeze_refused(1.0),
         Event.THAWED: lambda: core.thawed(1.0),
         Event.STUCK: lambda: core.not_closed(1.0, ""),
+        Event.STREAM: core.streaming,
     }
     if event in calls:
         with pytest.raises(IllegalTransition, match="the story"):

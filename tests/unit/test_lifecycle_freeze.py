@@ -315,6 +315,7 @@ def test_every_event_in_the_table_leads_where_it_says_and_loses_nobody(phase: Ph
         Event.THAWED: lambda: core.thawed(late),
         Event.STUCK: lambda: core.not_closed(late, "why"),
         Event.RETRY: lambda: core.tick(late),
+        Event.STREAM: core.streaming,
     }[event]()
     assert core.phase is (Phase.INVOKE if event is Event.THAWED else target)
     did = core.take()
