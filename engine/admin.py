@@ -117,6 +117,7 @@ def tell(invocation: Invocation, engine: Engine) -> dict[str, Any]:
         ("received", invocation.received),
         ("assigned to an environment", invocation.assigned),
         ("handed to the runtime" if invocation.responded else "begun", invocation.started),
+        ("first byte of a streamed response", invocation.stream.first_byte if invocation.stream is not None else 0.0),
         ("answered by the runtime", invocation.responded),
         ("ended", invocation.ended),
     ]

@@ -1,8 +1,8 @@
 """The engine's port: Invoke on a protocol of our own, everything else on aiohttp's (design: one port for both).
 
-A connection begins here. As long as its requests are Invoke they are served without a task or a future. The first
-request that is something else hands the connection, transport and bytes, to aiohttp's own protocol for good; aiohttp
-serves Invoke as well, through the same `Frontend`, so a client that mixes both (boto3 does) never notices.
+A connection begins here. As long as its requests are Invoke, whole or streamed, they are served without a task or a
+future. The first request that is something else hands the connection, transport and bytes, to aiohttp's own protocol
+for good; aiohttp serves both as well, through the same `Frontend`, so a client that mixes (boto3 does) never notices.
 """
 
 from __future__ import annotations
@@ -14,17 +14,24 @@ from typing import ClassVar, Final
 
 from engine.errors import AwsError, EngineClosedError, RequestEntityTooLargeException, ServiceException
 from engine.invoke.frontend import Frontend, dry_run_bytes, error_bytes, reply_bytes, too_large
+from engine.invoke.streamed import FrontStream
 from engine.model.invocation import Invocation
-from runtime_api.http import HttpConnection
+from runtime_api import StreamingConnection
 
-_is_invoke: Final = re.compile(rb"POST /2015-03-31/functions/[^/ ]+/invocations").match
+_is_invoke: Final = re.compile(
+    rb"POST /(?:2015-03-31/functions/[^/ ]+/invocations|2021-11-15/functions/[^/ ]+/response-streaming-invocations)"
+).match
 _is_other: Final = re.compile(rb"[A-Z]{3,16} [^\r\n]*(?:\r\n|.{1024})", re.DOTALL).match
 
 
-class FrontConnection(HttpConnection):
-    """One client's connection, while it sends Invoke requests."""
+class FrontConnection(StreamingConnection):
+    """One client's connection, while it sends Invoke requests.
 
-    __slots__ = ("_frontend", "_other", "_owner", "_passed_on")
+    Attributes:
+        stream: the response that is going out, or is waited for, in pieces.
+    """
+
+    __slots__ = ("_frontend", "_other", "_owner", "_passed_on", "stream")
 
     MAX_HEAD: ClassVar[int] = 1 << 20
     """AWS allows 1 MB of request line and headers (facts §5.3)."""
@@ -36,6 +43,7 @@ class FrontConnection(HttpConnection):
         self._other = other
         self._owner = owner
         self._passed_on: asyncio.Protocol | None = None
+        self.stream: FrontStream | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there."""
@@ -45,6 +53,21 @@ class FrontConnection(HttpConnection):
     def closed(self) -> None:
         """The client is gone; an invocation of its goes on (facts §1.8), its reply goes nowhere."""
         self._owner.discard(self)
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.gone()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        super().pause_writing()
+        if self.stream is not None:
+            self.stream.slow()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        if self.stream is not None:
+            self.stream.quick()
 
     def data_received(self, data: bytes) -> None:
         """Bytes: ours, or the beginning of something for aiohttp."""
@@ -59,8 +82,7 @@ class FrontConnection(HttpConnection):
         try:
             route = frontend.route(self.target)
             if route is None or self.method != b"POST":
-                # Not now but next: what came behind this request is put by when this call returns.
-                asyncio.get_running_loop().call_soon(self._pass_on_request)
+                self._other_request()
                 return
             if self.body_overflow:
                 raise too_large()
@@ -73,6 +95,28 @@ class FrontConnection(HttpConnection):
             self._refused(error)
         except EngineClosedError as error:
             self._refused(ServiceException(str(error)))
+
+    def _other_request(self) -> None:
+        """Invoke in pieces; all else is aiohttp's."""
+        frontend = self._frontend
+        route = frontend.stream_route(self.target) if self.method == b"POST" else None
+        if route is None:
+            # Not now but next: what came behind this request is put by when this call returns.
+            asyncio.get_running_loop().call_soon(self._pass_on_request)
+            return
+        if self.body_overflow:
+            raise too_large()
+        stream = FrontStream(self)
+        invocation = frontend.prepare_stream(route, self.headers, self.body, stream)
+        if invocation is None:
+            self.respond(dry_run_bytes(frontend.ids.request_id()))
+            return
+        self.stream = stream
+        try:
+            frontend.submit(invocation)
+        except EngineClosedError:
+            self.stream = None
+            raise
 
     def _replied(self, invocation: Invocation) -> None:
         head, body = reply_bytes(invocation)

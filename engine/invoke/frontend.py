@@ -23,11 +23,13 @@ from engine.errors import (
     ValidationException,
 )
 from engine.ids import IdSource
+from engine.lifecycle.streaming import ResponseStream
 from engine.model.invocation import Invocation
 from engine.model.limits import MAX_CLIENT_CONTEXT_B64, MAX_PAYLOAD
 from engine.telemetry import logs
 
 INVOKE_PATH: Final = re.compile(r"/2015-03-31/functions/([^/?]+)/invocations/?(?:\?(.*))?")
+STREAM_PATH: Final = re.compile(r"/2021-11-15/functions/([^/?]+)/response-streaming-invocations/?(?:\?(.*))?")
 
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 _MAX_ROUTES = 65_536
@@ -40,7 +42,7 @@ class Frontend:
     there is none; the routes it finds are remembered by request target until `forget` is called.
     """
 
-    __slots__ = ("_resolve", "_targets", "dispatcher", "ids", "refresh")
+    __slots__ = ("_resolve", "_streams", "_targets", "dispatcher", "ids", "refresh")
 
     def __init__(
         self,
@@ -53,11 +55,13 @@ class Frontend:
         self.ids = IdSource()
         self._resolve = resolve
         self.refresh = refresh
-        self._targets: dict[bytes, Route] = {}
+        self._targets: dict[bytes, Route] = {}  # of Invoke
+        self._streams: dict[bytes, Route] = {}  # of InvokeWithResponseStream
 
     def forget(self) -> None:
         """A function changed: resolve every target anew."""
         self._targets.clear()
+        self._streams.clear()
 
     def route(self, target: bytes) -> Route | None:
         """The route of an Invoke request's target; None when the target is not Invoke at all.
@@ -69,13 +73,26 @@ class Frontend:
         if route is not None:
             return route
         match = INVOKE_PATH.fullmatch(target.decode("latin-1"))
-        if match is None:
-            return None
+        return None if match is None else self._remembered(self._targets, target, match)
+
+    def stream_route(self, target: bytes) -> Route | None:
+        """The route of an InvokeWithResponseStream request's target; None when it is something else.
+
+        Raises:
+            AwsError: as `route`.
+        """
+        route = self._streams.get(target)
+        if route is not None:
+            return route
+        match = STREAM_PATH.fullmatch(target.decode("latin-1"))
+        return None if match is None else self._remembered(self._streams, target, match)
+
+    def _remembered(self, routes: dict[bytes, Route], target: bytes, match: re.Match[str]) -> Route:
         qualifier = dict(parse_qsl(match[2] or "", keep_blank_values=True)).get("Qualifier")
         route = self._resolve(unquote(match[1]), qualifier)
-        if len(self._targets) >= _MAX_ROUTES:
-            self._targets.clear()
-        self._targets[target] = route
+        if len(routes) >= _MAX_ROUTES:
+            routes.clear()
+        routes[target] = route
         return route
 
     def prepare(
@@ -136,6 +153,22 @@ class Frontend:
             raise InvalidParameterValueException("The function isn't configured for durable execution")
         return invocation
 
+    def prepare_stream(
+        self, route: Route, headers: Mapping[bytes, bytes], body: bytes, stream: ResponseStream
+    ) -> Invocation | None:
+        """As `prepare`, for InvokeWithResponseStream: the response goes to `stream`.
+
+        Raises:
+            AwsError: the request is refused.
+        """
+        kind = headers.get(b"x-amz-invocation-type")
+        if kind is not None and kind not in {b"RequestResponse", b"DryRun"}:
+            raise _not_a_kind(kind, "[RequestResponse, DryRun]")
+        invocation = self.prepare(route, headers, body, stream.end)
+        if invocation is not None:
+            invocation.stream = stream
+        return invocation
+
     def submit(self, invocation: Invocation) -> None:
         """Send it on its way; `reply` follows."""
         if invocation.route.live:
@@ -152,10 +185,7 @@ class Frontend:
             raise NotImplementedException(
                 "Invoke with InvocationType Event is not available in this version of Lambent; use RequestResponse."
             )
-        raise ValidationException(
-            f"1 validation error detected: Value '{_printable(kind)}' at 'invocationType' failed to satisfy "
-            "constraint: Member must satisfy enum value set: [Event, RequestResponse, DryRun]"
-        )
+        raise _not_a_kind(kind, "[Event, RequestResponse, DryRun]")
 
 
 def reply_bytes(invocation: Invocation) -> tuple[bytes, bytes]:
@@ -228,6 +258,13 @@ def too_large() -> AwsError:
 def log_result(invocation: Invocation) -> str:
     """X-Amz-Log-Result: base64 of the log's last 4 KB."""
     return base64.b64encode(logs.tail(invocation)).decode()
+
+
+def _not_a_kind(kind: bytes, kinds: str) -> AwsError:
+    return ValidationException(
+        f"1 validation error detected: Value '{_printable(kind)}' at 'invocationType' failed to satisfy "
+        f"constraint: Member must satisfy enum value set: {kinds}"
+    )
 
 
 def _log_type(value: bytes) -> bool:

@@ -81,7 +81,7 @@ class Environment(EnvironmentProcesses):
         if self.phase <= _LISTENING:
             current = self.invocation
             if current is not None and current.stream is not None:
-                current.stream.content_type = content_type
+                current.stream.typed(content_type)
             self.responded(now(), body)
 
     def runtime_stream(self, invocation: RuntimeInvocation, content_type: bytes, source: BodySource) -> bool:

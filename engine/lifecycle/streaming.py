@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from runtime_api import BodySource
 
 
+MAX_CONTENT_TYPE: Final = 1024
+"""Bytes of a content type that are passed on; a runtime may send a megabyte of it."""
+
+
 class Step(IntEnum):
     """How far a response is."""
 
@@ -90,11 +94,15 @@ class ResponseStream(ABC):
         """The runtime begins to stream the response."""
         self._to(StreamEvent.BEGIN)
         self.begun = True
-        self.content_type = content_type
+        self.typed(content_type)
         self._source = source
         if not self._gone:
             self.open(invocation)
         self._balance()  # the caller may be behind already
+
+    def typed(self, content_type: bytes) -> None:
+        """The runtime said of what type the response is; one that is too long is not passed on."""
+        self.content_type = content_type if len(content_type) <= MAX_CONTENT_TYPE else b""
 
     def piece(self, now: float, data: bytes) -> None:
         """A piece of it came; `data` is never empty."""

@@ -148,3 +148,10 @@ def test_after_the_end_the_runtime_is_left_alone():
     stream.slow()
     stream.gone()
     assert source.calls == ["pause"]
+
+
+@pytest.mark.parametrize(("size", "kept"), [(1024, 1024), (1025, 0), (1 << 20, 0)])
+def test_a_content_type_without_end_is_not_kept(size, kept):
+    stream = Recorder()
+    stream.begin(INVOCATION, b"x" * size, Source())
+    assert len(stream.content_type) == kept
