@@ -22,10 +22,16 @@ if TYPE_CHECKING:
     from engine.engine import Engine as Engine
     from engine.function import Function as Function
     from engine.invoke.result import InvocationResult as InvocationResult
+    from engine.invoke.stream import InvocationStream as InvocationStream
 
-__all__ = ["Engine", "Function", "InvocationResult", "__version__"]
+__all__ = ["Engine", "Function", "InvocationResult", "InvocationStream", "__version__"]
 
-_HOMES = {"Engine": "engine.engine", "Function": "engine.function", "InvocationResult": "engine.invoke.result"}
+_HOMES = {
+    "Engine": "engine.engine",
+    "Function": "engine.function",
+    "InvocationResult": "engine.invoke.result",
+    "InvocationStream": "engine.invoke.stream",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -46,6 +46,7 @@ from engine.function import Function
 from engine.hot_reload import Watched
 from engine.invoke.frontend import Frontend
 from engine.invoke.result import InvocationResult, result_of
+from engine.invoke.stream import InvocationStream
 from engine.layers import LayerSource
 from engine.layers import arns as layer_arns
 from engine.layers import publish as publish_layer
@@ -363,6 +364,38 @@ class Engine:
         invocation.client_context = client_context
         self.frontend.submit(invocation)
         return await future
+
+    def invoke_stream(
+        self,
+        name: str,
+        payload: Any = None,
+        *,
+        qualifier: str | None = None,
+        tail: bool = False,
+        client_context: str = "",
+    ) -> InvocationStream:
+        """Invoke a function and take its answer in pieces, as it is written; the arguments are those of `invoke`.
+
+        ::
+
+            async for piece in engine.invoke_stream("report", {"year": 2026}):
+                ...
+
+        The invocation begins when this is called. A failure of the function ends the loop with a
+        `FunctionFailedError`, whether or not pieces came before it.
+
+        Raises:
+            AwsError: refused; being throttled shows in the loop.
+            EngineClosedError: the engine is stopping.
+        """
+        body = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
+        stream = InvocationStream()
+        invocation = self.frontend.prepare_stream(self.resolve(name, qualifier), {}, body, stream.queue)
+        assert invocation is not None
+        invocation.tail = tail
+        invocation.client_context = client_context
+        self.frontend.submit(invocation)
+        return stream
 
     def resolve(self, name: str, qualifier: str | None = None) -> Route:
         """The route that a name (or ARN) and qualifier lead to.

@@ -7,6 +7,7 @@
     ├── DataDirectoryError            the data directory is locked, damaged, full or not writable
     ├── SandboxError                  the host would not give us a sandbox or a process in it
     ├── EngineClosedError             the engine is draining or has stopped
+    ├── FunctionFailedError           a function failed whose response was being taken in pieces
     └── AwsError                      an error with an AWS code, HTTP status and wire body: what an AWS client is shown
         ├── InvalidParameterValueException …  one class per code, below
 
@@ -37,6 +38,20 @@ class SandboxError(LambentError):
 
 class EngineClosedError(LambentError):
     """The engine is draining or stopped and takes no new work."""
+
+
+class FunctionFailedError(LambentError):
+    """A function failed whose response was being taken in pieces: what came of it is not complete.
+
+    `Engine.invoke` returns a failure as a result instead, as nothing of the response was given out there.
+
+    Attributes:
+        payload: the error as the function (or the engine) told it, JSON, byte for byte.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        super().__init__(f"the function failed: {payload[:1000].decode('utf-8', 'replace')}")
+        self.payload = payload
 
 
 class AwsError(LambentError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 
 from engine.invoke.result import InvocationResult
+from engine.invoke.stream import InvocationStream
 from engine.layers import LayerSource
 from engine.layers import arns as layer_arns
 from engine.model.function import FunctionVersion
@@ -49,6 +50,14 @@ class Function:
     ) -> InvocationResult:
         """Invoke it and wait for the answer; see `Engine.invoke`."""
         return await self._engine.invoke(
+            self.name, payload, qualifier=qualifier, tail=tail, client_context=client_context
+        )
+
+    def invoke_stream(
+        self, payload: Any = None, *, qualifier: str | None = None, tail: bool = False, client_context: str = ""
+    ) -> InvocationStream:
+        """Invoke it and take the answer in pieces; see `Engine.invoke_stream`."""
+        return self._engine.invoke_stream(
             self.name, payload, qualifier=qualifier, tail=tail, client_context=client_context
         )
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from engine.cli.console import CommandError
+from engine.invoke.eventstream import Decoder, Frame, FrameError
 
 FUNCTIONS = "/2015-03-31/functions"
 ADMIN = "/_lambent"
@@ -115,6 +116,35 @@ class Client:
         finally:
             connection.close()
 
+    def events(
+        self, what: str, path: str, *, body: bytes, headers: Mapping[str, str], query: Mapping[str, str] | None
+    ) -> Iterator[Frame]:
+        """The frames of an event stream, each as it comes; the last is InvokeComplete. None when nothing was invoked.
+
+        Raises:
+            RefusedError: on any status of 400 and above.
+            CommandError: when the server cannot be reached, or breaks off before the last frame.
+        """
+        connection, response = self._send(what, "POST", path, body=body, headers=headers, query=query)
+        try:
+            if response.status >= 400:
+                names = {key.lower(): value for key, value in response.getheaders()}
+                raise self._refused(what, path, Answer(response.status, names, response.read()))
+            if response.status == 204:
+                return
+            decoder = Decoder()
+            complete = False
+            while data := response.read1(65_536):
+                for frame in decoder.feed(data):
+                    complete = frame.headers.get(":event-type") == "InvokeComplete"
+                    yield frame
+            if not complete:
+                raise self._lost(what, HTTPException("the stream ended without its last frame"))
+        except (OSError, HTTPException, FrameError) as error:
+            raise self._lost(what, error) from error
+        finally:
+            connection.close()
+
     def _send(
         self,
         what: str,
@@ -175,6 +205,11 @@ class Client:
 def function_path(name: str, rest: str = "") -> str:
     """The path of a function; `name` may be an ARN."""
     return f"{FUNCTIONS}/{quote(name, safe='')}{rest}"
+
+
+def stream_path(name: str) -> str:
+    """The path of InvokeWithResponseStream."""
+    return f"/2021-11-15/functions/{quote(name, safe='')}/response-streaming-invocations"
 
 
 def _advice(code: str, answer: Answer) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from engine.cli import payload
 from engine.cli.console import CommandError, clean, emit, emit_json
 from engine.cli.options import common, setting
 from engine.settings import load
+
+if TYPE_CHECKING:
+    from engine.cli.http import Client
 
 
 @click.command("invoke", epilog='\b\nExample:\n  lambent invoke hello \'{"name": "Ada"}\' --log-type Tail')
@@ -35,6 +38,7 @@ from engine.settings import load
     show_default=True,
     help="DryRun checks only.",
 )
+@click.option("--stream", is_flag=True, help="Print the answer as it is written, byte for byte.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object about the invocation instead of the payload."
 )
@@ -49,6 +53,7 @@ def command(
     qualifier: str | None,
     client_context: str | None,
     invocation_type: str,
+    stream: bool,
     as_json: bool,
     config: str | None,
     **flags: Any,
@@ -56,6 +61,8 @@ def command(
     """Invoke a function on a server: its answer on stdout, exit code 1 when it failed."""
     from engine.cli.http import Client, function_path
 
+    if stream and as_json:
+        raise click.UsageError("--stream prints the answer as it comes, --json when it is complete: use one of them.")
     settings = load(flags, config=config)
     if event is not None and event_option is not None:
         raise click.UsageError("the event is given twice: as an argument and with --event.")
@@ -63,6 +70,8 @@ def command(
     headers = {"X-Amz-Log-Type": log_type, "X-Amz-Invocation-Type": invocation_type}
     if client_context is not None:
         headers["X-Amz-Client-Context"] = _context(client_context)
+    if stream:
+        return _stream(Client(settings.endpoint_url), name, body, headers, qualifier)
     answer = Client(settings.endpoint_url).request(
         f"invoke function '{name}'",
         "POST",
@@ -71,7 +80,7 @@ def command(
         headers=headers,
         query={"Qualifier": qualifier} if qualifier else None,
     )
-    log = base64.b64decode(answer.headers.get("x-amz-log-result", "")).decode("utf-8", "replace")
+    log = _log(answer.headers.get("x-amz-log-result", ""))
     failed = answer.headers.get("x-amz-function-error")
     if as_json:
         emit_json(
@@ -85,12 +94,38 @@ def command(
             }
         )
     else:
-        for line in log.splitlines():
-            sys.stderr.write(clean(line, sys.stderr) + "\n")
-        sys.stderr.flush()
+        _show_log(log)
         if answer.body or invocation_type == "RequestResponse":
             emit(answer.body)
     return 1 if failed else 0
+
+
+def _stream(client: Client, name: str, body: bytes, headers: dict[str, str], qualifier: str | None) -> int:
+    """Pieces on stdout as they come; the log, or the error, on stderr at the end."""
+    from engine.cli.http import stream_path
+
+    query = {"Qualifier": qualifier} if qualifier else None
+    out = sys.stdout.buffer
+    for frame in client.events(f"invoke function '{name}'", stream_path(name), body=body, headers=headers, query=query):
+        if frame.headers.get(":event-type") == "PayloadChunk":
+            out.write(frame.payload)
+            out.flush()
+            continue
+        complete = json.loads(frame.payload)
+        _show_log(_log(complete.get("LogResult", "")))
+        if "ErrorCode" in complete:
+            raise CommandError(f"function '{name}' failed: {complete.get('ErrorDetails') or complete['ErrorCode']}")
+    return 0
+
+
+def _log(encoded: str) -> str:
+    return base64.b64decode(encoded).decode("utf-8", "replace")
+
+
+def _show_log(log: str) -> None:
+    for line in log.splitlines():
+        sys.stderr.write(clean(line, sys.stderr) + "\n")
+    sys.stderr.flush()
 
 
 def _context(text: str) -> str:
