@@ -3,9 +3,10 @@
 /**
  * Lambent's Node.js runtime: polls the Runtime API, calls the handler, posts what it returned.
  *
- * One file, no packages, Node 16 and later. It behaves as AWS's own runtime client (aws-lambda-ric) does: handler
- * names, error bodies, context object, callbackWaitsForEmptyEventLoop, log lines, exit codes. The Runtime API is spoken
- * over a plain socket: `http` costs several milliseconds to load and a tenth of one per message.
+ * No packages, Node 16 and later. It behaves as AWS's own runtime client (aws-lambda-ric) does: handler names, error
+ * bodies, context object, callbackWaitsForEmptyEventLoop, log lines, exit codes. The Runtime API is spoken over a plain
+ * socket: `http` costs several milliseconds to load and a tenth of one per message. Handlers that stream are in
+ * `streaming.js`, loaded only for them.
  *
  * While the handler runs the socket does not keep the event loop alive (unref), so that "the loop is empty" means what
  * it means on Lambda: nothing of the function's own is going on.
@@ -249,6 +250,8 @@ function xrayCause(error) {
 // Symbols of the global registry, as in aws-lambda-ric: libraries look the request id up there.
 const REQUEST_ID = Symbol.for('aws.lambda.runtime.requestId');
 const TENANT_ID = Symbol.for('aws.lambda.runtime.tenantId');
+const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
+const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
 const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
 let logError = () => {};
 
@@ -357,6 +360,25 @@ function inModulePackage(file) {
   return false;
 }
 
+/** What functions find in `awslambda`: AWS's marks on a handler that streams, and the rest, loaded when it is needed. */
+function installGlobal() {
+  if (['1', 'true'].includes(process.env.AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA)) {
+    return;
+  }
+  globalThis.awslambda = {
+    streamifyResponse(handler, options) {
+      handler[STREAMING] = 'response';
+      if (options && typeof options.highWaterMark === 'number') {
+        handler[HIGH_WATER_MARK] = parseInt(options.highWaterMark, 10);
+      }
+      return handler;
+    },
+    get HttpResponseStream() {
+      return require('./streaming.js').HttpResponseStream;
+    },
+  };
+}
+
 async function importModule(root, folder, name) {
   const base = path.resolve(root, folder, name);
   if (fs.existsSync(base) && fs.statSync(base).isFile()) {
@@ -388,6 +410,7 @@ async function loadHandler(root, handler) {
   if (match === null) {
     throw new MalformedHandlerName('Bad handler');
   }
+  installGlobal();
   let module;
   try {
     module = await importModule(root, folder, match[1]);
@@ -435,6 +458,13 @@ class Runtime {
     process.on('beforeExit', () => this.onEmptyLoop());
     try {
       this.handler = await loadHandler(root, handler);
+      if (this.handler[STREAMING] !== undefined && this.handler[STREAMING] !== null && this.handler[STREAMING] !== false) {
+        if (this.handler[STREAMING] !== 'response') {
+          throw new MalformedStreamingHandler('Only response streaming is supported.');
+        }
+        const kit = { ROOT, ERROR_TYPE, errorBody, fillContext, headerText, logError };
+        this.invoke = require('./streaming.js').invoker(this, kit);
+      }
     } catch (error) {
       logError('Uncaught Exception', error);
       this.die(error, 129);
@@ -468,21 +498,31 @@ class Runtime {
     });
   }
 
-  invoke(headers, body) {
+  /** An invocation begins: {id, echo}, the latter the headers that its answer has to have. */
+  take(headers) {
     const id = headers['lambda-runtime-aws-request-id'];
     const attempt = headers['lambda-runtime-invocation-id'];
     const echo = attempt === undefined ? {} : { 'Lambda-Runtime-Invocation-Id': attempt };
     this.current = { id, headers: echo };
     global[REQUEST_ID] = id;
     global[TENANT_ID] = headers['lambda-runtime-aws-tenant-id'];
+    return { id, echo };
+  }
 
+  /** What came of posting the answer to `id`; ends the process when it cannot go on. */
+  posted(id, error, answer) {
+    // 410, 413: too late, or too large; its caller has been told, and this runtime goes on.
+    if (error || (answer.status >= 300 && answer.status !== 413 && answer.status !== 410)) {
+      const why = error ? error.message : `${answer.status} ${answer.body}`;
+      writeAll(2, Buffer.from(`bootstrap: the Runtime API refused the result of ${id}: ${why}\n`));
+      process.exit(1);
+    }
+  }
+
+  invoke(headers, body) {
+    const { id, echo } = this.take(headers);
     const posted = (error, answer) => {
-      // 410, 413: too late, or too large; its caller has been told, and this runtime goes on.
-      if (error || (answer.status >= 300 && answer.status !== 413 && answer.status !== 410)) {
-        const why = error ? error.message : `${answer.status} ${answer.body}`;
-        writeAll(2, Buffer.from(`bootstrap: the Runtime API refused the result of ${id}: ${why}\n`));
-        process.exit(1);
-      }
+      this.posted(id, error, answer);
       this.poll();
     };
     let completed = false;

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import java
 from tests.support.cli import lambent
-from tests.support.clients import AWS_LAMBDA_RIC, AWSLAMBDARIC, ROOT, rust
+from tests.support.clients import AWS_LAMBDA_RIC, AWSLAMBDARIC, OUR_NODE, ROOT, rust
 from tests.support.require import requires
 
 DEVIATIONS = Path(__file__).with_name("deviations")
@@ -65,6 +65,16 @@ def test_aws_clients_deviate_only_where_that_is_recorded(client, tmp_path):
     arguments = ["--known", str(known)] if known.exists() else []
     found = outcomes(str(folder), "--strict", "--runtime", client.runtime, "--handler", client.handler, *arguments)
     assert sum(outcome == "pass" for outcome in found.values()) >= 60
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("client", [OUR_NODE, AWS_LAMBDA_RIC], ids=lambda client: client.name)
+def test_streaming_handlers_keep_the_clauses_for_them(client, tmp_path):
+    folder = client.folder(tmp_path / "package", (BOOTSTRAPS / "nodejs/conform/stream.js").read_text())
+    found = outcomes(
+        str(folder), "--strict", "--runtime", client.runtime, "--handler", client.handler, "--only", "stream.*"
+    )
+    assert set(found.values()) == {"pass"}
 
 
 def test_a_broken_clause_is_told_with_the_bytes_and_fails(tmp_path):

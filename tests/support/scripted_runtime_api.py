@@ -30,13 +30,14 @@ PATIENCE_S = 30.0
 
 @dataclass
 class Request:
-    """What a runtime sent. Header names are in lower case."""
+    """What a runtime sent. Header and trailer names are in lower case."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
     connection: int
+    trailers: dict[str, str] = field(default_factory=dict)
 
     def json(self) -> Any:
         """The body as JSON."""
@@ -231,18 +232,23 @@ class ScriptedRuntimeApi:
         if not line:
             return None
         method, path, _ = line.decode().split(" ")
-        headers: dict[str, str] = {}
-        while (line := reader.readline()) not in {b"\r\n", b""}:
-            name, _, value = line.decode("utf-8").partition(":")
-            headers[name.lower()] = value.strip()
+        headers, trailers = ScriptedRuntimeApi._fields(reader), {}
         if "chunked" in headers.get("transfer-encoding", ""):
             parts = []
             while size := int(reader.readline().partition(b";")[0], 16):
                 parts.append(reader.read(size))
                 reader.readline()
-            while reader.readline() != b"\r\n":
-                pass
+            trailers = ScriptedRuntimeApi._fields(reader)
             body = b"".join(parts)
         else:
             body = reader.read(int(headers.get("content-length", "0")))
-        return Request(method, path, headers, body, number)
+        return Request(method, path, headers, body, number, trailers)
+
+    @staticmethod
+    def _fields(reader: Any) -> dict[str, str]:
+        fields: dict[str, str] = {}
+        while (line := reader.readline()) not in {b"\r\n", b""}:
+            name, _, value = line.decode("utf-8").partition(":")
+            name, value = name.lower(), value.strip()
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
+        return fields
