@@ -12,6 +12,7 @@ import uvloop
 from engine import Engine
 from tests.support.clients import rust
 from tests.support.scripted_runtime_api import ScriptedRuntimeApi
+from tests.support.streaming import gate
 
 
 @pytest.fixture
@@ -134,3 +135,22 @@ async def test_aws_lambda_runtime_for_rust_runs_unchanged_on_the_engine(tmp_path
         again = await function.invoke(large)
         assert again.json()["echo"] == large
         assert not again.cold
+
+
+async def test_aws_lambda_runtime_for_rust_streams_unchanged_on_the_engine(tmp_path):
+    async with Engine() as engine:
+        function = await engine.create_function(
+            "aws", code=folder("official", tmp_path / "f"), handler="stream", timeout_s=20
+        )
+        async with gate() as closed:
+            stream = function.invoke_stream({"pieces": ["one", closed.port, "two"]})
+            got = b""
+            while b"one" not in got:
+                got += await anext(stream)
+            await closed.reached.wait()
+            closed.release()
+            got += b"".join([piece async for piece in stream])
+        prelude, _, body = got.partition(bytes(8))
+        assert json.loads(prelude)["statusCode"] == 200
+        assert body == b"onetwo"
+        assert stream.content_type == "application/vnd.awslambda.http-integration-response"
