@@ -24,6 +24,7 @@ from benchmarks import (
     plots,
     report,
     storm,
+    streaming,
     tables,
     targets,
     throughput,
@@ -36,7 +37,18 @@ from benchmarks.plan import FULL, HOT_PATH, QUICK, Plan
 from benchmarks.subjects import EngineSubject, FloorSubject, Subject
 from benchmarks.warm import Cell
 
-PARTS = ("throughput", "latency", "cold", "storm", "density", "enforcement", "beside", "scheduler", "peers")
+PARTS = (
+    "throughput",
+    "latency",
+    "cold",
+    "storm",
+    "density",
+    "enforcement",
+    "streaming",
+    "beside",
+    "scheduler",
+    "peers",
+)
 
 ISOLATION = "mode of throughput, latency and peers; the other parts measure all that there are (default: process)"
 
@@ -121,6 +133,16 @@ class Run:
         self.document.enforcement = enforcement.measure(self.modes, self.plan, self.say, self.show)
         for table in tables.limit_tables(self.document.enforcement):
             self.out.print(table)
+
+    def streaming(self) -> None:
+        """Streamed responses."""
+        self.document.streaming = streaming.measure(
+            self.modes,
+            self.plan,
+            self.say,
+            lambda row: self.show(f"streaming, {row.function}, {row.isolation}: {row.mb_per_second:.0f} MiB/s"),
+        )
+        self.out.print(tables.stream_table(self.document.streaming))
 
     def beside(self) -> None:
         """Warm, sandbox mode beside process mode."""

@@ -25,6 +25,7 @@ class Plan:
         cpu_sizes: MB, each with `cpu_samples` of `cpu_seconds`; `memory_sizes` and `disk_sizes` are MB too.
         timeouts: samples of each kind of hanging.
         frozen_seconds: how long a frozen environment is watched.
+        streams: first bytes of streamed responses; `stream_megabytes`: how much flows in each of `turns`.
         beside_warm: like `warm`, for sandbox mode beside process mode.
         seldom: functions that are asked ten times per second, with freezing and without.
     """
@@ -49,6 +50,8 @@ class Plan:
     timeouts: int = 20
     disk_sizes: tuple[int, ...] = (512, 1024)
     frozen_seconds: float = 5.0
+    streams: int = 1_000
+    stream_megabytes: int = 160
     beside_warm: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (
         ("native", (1, 4, 16), (16, 4 * KB)),
         ("python", (1, 4), (16,)),
@@ -89,6 +92,8 @@ QUICK = Plan(
     timeouts=3,
     disk_sizes=(512,),
     frozen_seconds=1.0,
+    streams=200,
+    stream_megabytes=64,
     beside_warm=(("native", (1, 4), (16,)),),
     seldom=("native",),
 )

@@ -17,6 +17,7 @@ from benchmarks.functions import ROOT
 from benchmarks.harness import Spread
 from benchmarks.machine import Machine
 from benchmarks.storm import StormRow
+from benchmarks.streaming import StreamRow
 from benchmarks.targets import Verdict
 from benchmarks.warm import Cell, Figures
 
@@ -46,6 +47,7 @@ class Document(Struct):
     storm: list[StormRow] = []
     density: list[DensityRow] = []
     enforcement: Enforcement | None = None
+    streaming: list[StreamRow] = []
     beside: list[Cell] = []
     targets: list[Verdict] = []
     scheduler: dict[str, dict[str, float]] = {}

@@ -10,6 +10,7 @@ from benchmarks.cold_start import Quantiles
 from benchmarks.density import DensityRow
 from benchmarks.enforcement import CpuRow, Enforcement, MemoryRow, TimeoutRow
 from benchmarks.storm import StormRow
+from benchmarks.streaming import StreamRow
 from benchmarks.targets import Verdict
 
 
@@ -37,6 +38,19 @@ def storm_table(rows: Sequence[StormRow]) -> Table:
         latency = [f"{at.median:.1f}", f"{at.p90:.1f}", f"{at.high:.1f}"] if at else ["-"] * 3
         figures = [str(row.requests), str(row.cold), f"{row.seconds:.2f}", f"{row.per_second:.0f}", *latency]
         table.add_row(row.kind, row.function, row.isolation, *figures, str(row.failed), _problems(row.problems))
+    return table
+
+
+def stream_table(rows: Sequence[StreamRow]) -> Table:
+    """One line per mode."""
+    right = ("first byte, median ms", "p90", "p99", "MiB/s", "of MiB", "times")
+    table = _table("Streamed responses", ("function", "isolation"), right)
+    for row in rows:
+        at = row.first_byte
+        first = [f"{at.median:.3f}", f"{at.p90:.3f}", f"{at.p99:.3f}"] if at else ["-"] * 3
+        table.add_row(
+            row.function, row.isolation, *first, f"{row.mb_per_second:.0f}", str(row.megabytes), str(row.flows)
+        )
     return table
 
 
