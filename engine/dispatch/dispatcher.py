@@ -246,10 +246,9 @@ class Dispatcher:
         self.scheduler.ready(now(), environment.slot, broken)
 
     def environment_refused(self, environment: Environment, reason: str) -> None:
-        """The host would not make it: one waiter hears of it."""
+        """The host would not make it: those that it was to serve hear of it."""
         _log.error("environment %s of %s: %s", environment.id, environment.deployment.function.name, reason)
-        failed = self.scheduler.launch_failed(now(), environment.slot)
-        if failed is not None:
+        for failed in self.scheduler.launch_failed(now(), environment.slot):
             self._fail(failed, ServiceException(f"The execution environment could not be created: {reason}"))
 
     def environment_lost(self, environment: Environment) -> None:
