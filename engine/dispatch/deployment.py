@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
+from msgspec.structs import replace
 
 from bootstraps import for_function
 from engine.lifecycle.variables import Identity, extension_variables, variables
+from engine.model import managed
 from engine.model.function import FunctionVersion
 from engine.model.limits import MB_PER_VCPU
 from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits, SandboxPaths, SpawnFailed
@@ -39,6 +41,7 @@ class Deployment:
         code_root: where the code lies, as the engine sees it.
         opt_root: where its merged layers lie, as the engine sees it (``/opt`` for the function); None without layers.
         log: the function's log, shared by all its revisions.
+        concurrency: how many invocations one environment takes at a time; None for the ordinary kind, which takes one.
         limits: what its sandboxes are allowed.
         environments: how many of it there are.
         superseded: another revision took its place, or the function was deleted.
@@ -51,6 +54,7 @@ class Deployment:
         "_in_layers",
         "_release",
         "code_root",
+        "concurrency",
         "environments",
         "function",
         "limits",
@@ -81,11 +85,14 @@ class Deployment:
         self._release = release
         self.environments = 0
         self.superseded = False
+        self.concurrency = managed.concurrency(function)
         self.limits = SandboxLimits(
             memory_mb=function.memory_mb,
             ephemeral_storage_mb=function.ephemeral_storage_mb,
             cpu_share=function.memory_mb / MB_PER_VCPU,
         )
+        if self.concurrency is not None:
+            self.limits = replace(self.limits, cpu_share=managed.vcpus(function), open_files=managed.OPEN_FILES)
 
     @property
     def region(self) -> str:

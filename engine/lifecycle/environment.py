@@ -60,6 +60,10 @@ class Environment(EnvironmentProcesses):
         """Run it in a task of the owner's."""
         self._owner.run(work)
 
+    def in_flight(self) -> list[str]:
+        """The request ids of what it has: one or none."""
+        return [] if self.invocation is None else [self.invocation.request_id]
+
     # ---- from the Runtime API server -------------------------------------------------------------------------------
     # A process that is being killed may still get a word in: it is not heard.
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from engine.model import managed
 from engine.model.function import FunctionVersion
 from engine.sandbox.api import SandboxPaths
 
@@ -111,6 +112,10 @@ def variables(
         out["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{runtime}"
     for key in ("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_LAMBDA_MAX_CONCURRENCY"):
         out.pop(key, None)
+    concurrency = managed.concurrency(function)
+    if concurrency is not None:
+        out["AWS_LAMBDA_INITIALIZATION_TYPE"] = "lambda-managed-instances"
+        out["AWS_LAMBDA_MAX_CONCURRENCY"] = str(concurrency)
     if function.log_format == "JSON":
         out["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
         out["AWS_LAMBDA_LOG_LEVEL"] = function.application_log_level or "INFO"
