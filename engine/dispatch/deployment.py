@@ -20,6 +20,7 @@ from engine.model.function import FunctionVersion
 from engine.model.limits import MB_PER_VCPU
 from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits, SandboxPaths, SpawnFailed
 from engine.telemetry.logs import FunctionLog
+from engine.telemetry.tracing import Sampler
 
 RuntimeCommand = Callable[[str], Awaitable[Sequence[str] | None]]
 """Maps a runtime identifier to the command that runs it; None means "a bootstrap in the package" (``provided.*``)."""
@@ -42,6 +43,7 @@ class Deployment:
         opt_root: where its merged layers lie, as the engine sees it (``/opt`` for the function); None without layers.
         log: the function's log, shared by all its revisions.
         concurrency: how many invocations one environment takes at a time; None for the ordinary kind, which takes one.
+        sampler: decides which of its requests are sampled, where its tracing is Active; else None.
         limits: what its sandboxes are allowed.
         environments: how many of it there are.
         superseded: another revision took its place, or the function was deleted.
@@ -60,6 +62,7 @@ class Deployment:
         "limits",
         "log",
         "opt_root",
+        "sampler",
         "superseded",
     )
 
@@ -85,6 +88,7 @@ class Deployment:
         self._release = release
         self.environments = 0
         self.superseded = False
+        self.sampler = Sampler() if function.tracing_mode == "Active" else None
         self.concurrency = managed.concurrency(function)
         self.limits = SandboxLimits(
             memory_mb=function.memory_mb,

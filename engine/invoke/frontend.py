@@ -25,7 +25,7 @@ from engine.errors import (
 from engine.ids import IdSource
 from engine.model.invocation import Invocation
 from engine.model.limits import MAX_CLIENT_CONTEXT_B64, MAX_PAYLOAD
-from engine.telemetry import logs
+from engine.telemetry import logs, tracing
 
 INVOKE_PATH: Final = re.compile(r"/2015-03-31/functions/([^/?]+)/invocations/?(?:\?(.*))?")
 
@@ -121,7 +121,9 @@ class Frontend:
             body,
             reply,
             received,
-            trace_id=_printable(trace) if trace else ids.trace_id(),
+            trace_id=ids.trace_id()
+            if not trace and route.sampler is None
+            else tracing.header(trace, route.sampler, ids),
         )
         if b"x-amz-log-type" in headers:
             invocation.tail = _log_type(headers[b"x-amz-log-type"])
