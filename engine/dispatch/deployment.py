@@ -17,6 +17,7 @@ from bootstraps import for_function
 from engine.lifecycle.variables import Identity, extension_variables, variables
 from engine.model import managed
 from engine.model.function import FunctionVersion
+from engine.model.initialization import InitializationType
 from engine.model.limits import MB_PER_VCPU
 from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits, SandboxPaths, SpawnFailed
 from engine.telemetry.logs import FunctionLog
@@ -44,6 +45,7 @@ class Deployment:
         log: the function's log, shared by all its revisions.
         concurrency: how many invocations one environment takes at a time; None for the ordinary kind, which takes one.
         sampler: decides which of its requests are sampled, where its tracing is Active; else None.
+        initialization: how its environments are initialised when they are launched on a caller's behalf.
         limits: what its sandboxes are allowed.
         environments: how many of it there are.
         superseded: another revision took its place, or the function was deleted.
@@ -59,6 +61,7 @@ class Deployment:
         "concurrency",
         "environments",
         "function",
+        "initialization",
         "limits",
         "log",
         "opt_root",
@@ -90,6 +93,9 @@ class Deployment:
         self.superseded = False
         self.sampler = Sampler() if function.tracing_mode == "Active" else None
         self.concurrency = managed.concurrency(function)
+        self.initialization: InitializationType = (
+            "on-demand" if self.concurrency is None else "lambda-managed-instances"
+        )
         self.limits = SandboxLimits(
             memory_mb=function.memory_mb,
             ephemeral_storage_mb=function.ephemeral_storage_mb,
@@ -119,8 +125,10 @@ class Deployment:
         """A new log stream name, ``2024/01/02/[$LATEST]0123…`` (facts §3.3)."""
         return f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{self.function.version}]{secrets.token_hex(16)}"
 
-    async def process(self, sandbox: Sandbox, log_stream: str) -> ProcessSpec:
-        """The runtime's process in `sandbox`.
+    async def process(
+        self, sandbox: Sandbox, log_stream: str, initialization: InitializationType = "on-demand"
+    ) -> ProcessSpec:
+        """The runtime's process in `sandbox`, of an environment that is initialised in this way.
 
         Raises:
             EntrypointMissing: with the words for Runtime.InvalidEntrypoint.
@@ -129,7 +137,7 @@ class Deployment:
         command = await self._command(self.function.runtime or "")
         return ProcessSpec(
             argv=await self._argv(command, paths),
-            env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream),
+            env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream, initialization),
             cwd=paths.task_root,
             folders={inside: host for inside, host in self._folders(paths) if inside != host},
         )

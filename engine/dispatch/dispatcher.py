@@ -29,7 +29,7 @@ from engine.errors import (
 from engine.lifecycle.concurrent.environment import ConcurrentEnvironment
 from engine.lifecycle.environment import Environment
 from engine.lifecycle.states import Phase
-from engine.model import managed
+from engine.model.initialization import limit_s
 from engine.model.invocation import Invocation
 from engine.sandbox.api import SandboxProvider
 from engine.scheduler import GONE, LOST, READY, Pool, Refusal, RetireReason, Scheduler, SharedSlot, Slot
@@ -117,7 +117,9 @@ class Dispatcher:
         invocations over all of them.
         """
         function = deployment.function
-        pool = self.scheduler.open_pool(function.name, function.memory_mb, deployment.concurrency)
+        pool = self.scheduler.open_pool(
+            function.name, function.memory_mb, deployment.concurrency, deployment.initialization
+        )
         pool.data = deployment
         key = function.name, function.version
         old = self._pools.get(key)
@@ -204,9 +206,9 @@ class Dispatcher:
         self._counter += 1
         environment_id = f"{self._counter:x}-{secrets.token_hex(4)}"
         deployment = slot.pool.data
+        limit = limit_s(slot.initialization, deployment.function.timeout_s, self._init_timeout_s)
         environment: Environment | ConcurrentEnvironment
         if isinstance(slot, SharedSlot):
-            limit = max(managed.INIT_TIMEOUT_S, deployment.function.timeout_s)
             environment = ConcurrentEnvironment(
                 environment_id, slot, deployment, self._provider, self, init_timeout_s=limit
             )
@@ -217,7 +219,7 @@ class Dispatcher:
                 deployment,
                 self._provider,
                 self,
-                init_timeout_s=self._init_timeout_s,
+                init_timeout_s=limit,
                 freeze_after_s=self._freeze_after_s,
             )
         slot.environment = environment
@@ -366,6 +368,7 @@ class Dispatcher:
                 "trouble": environment.stuck,
                 "pid": environment.pid,
                 "start": environment.started_by,
+                "initialization": slot.initialization,
                 "extensions": environment.extensions(),
                 "memory_mb": function.memory_mb,
                 "max_memory_bytes": memory,

@@ -53,6 +53,7 @@ class Environment(EnvironmentProcesses):
             environment_id, deployment, provider, init_timeout_s=init_timeout_s, freeze_after_s=freeze_after_s
         )
         self.slot = slot
+        self.initialization = slot.initialization
         self.server = RuntimeServer(self)
         self._owner = owner
 

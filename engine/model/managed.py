@@ -13,9 +13,6 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from engine.model.function import FunctionVersion
 
-INIT_TIMEOUT_S: Final = 130.0
-"""Init may take so long, or as long as the function's time limit, if that is longer."""
-
 OPEN_FILES: Final = 4_096
 """Of one process, instead of 1,024."""
 

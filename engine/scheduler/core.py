@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator
 from math import inf
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 from .concurrency import Concurrency
 from .room import Room
@@ -38,6 +38,9 @@ from .state import (
     Slot,
     Waiter,
 )
+
+if TYPE_CHECKING:
+    from engine.model.initialization import InitializationType
 
 
 class Core(ABC, Generic[I]):
@@ -229,7 +232,13 @@ class Core(ABC, Generic[I]):
 
     # ------------------------------------------------------------------------------------------------ pools and limits
 
-    def open_pool(self, function: str, memory_mb: int, capacity: int | None = None) -> Pool[I]:
+    def open_pool(
+        self,
+        function: str,
+        memory_mb: int,
+        capacity: int | None = None,
+        initialization: InitializationType = "on-demand",
+    ) -> Pool[I]:
         """Make the pool of one function revision.
 
         Args:
@@ -237,6 +246,7 @@ class Core(ABC, Generic[I]):
             memory_mb: what each of its environments takes.
             capacity: how many invocations each takes at a time, told place by place (see `places`); None for the
                 ordinary kind, which takes one and tells by `answered` and `ready`.
+            initialization: how its environments are initialised, which each of its slots says.
 
         Raises:
             ValueError: `memory_mb` or `capacity` is not positive.
@@ -247,6 +257,7 @@ class Core(ABC, Generic[I]):
             raise ValueError(f"capacity of a pool of {function!r} must be positive, not {capacity}")
         record = self._concurrency.function(function)
         pool = self._new_pool(function, memory_mb, record.limit, capacity)
+        pool.initialization = initialization
         record.pools[pool] = None
         return pool
 

@@ -8,7 +8,10 @@ them, and owns two fields: :attr:`Slot.environment` and :attr:`Pool.data`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from engine.model.initialization import InitializationType
 
 I = TypeVar("I")  # noqa: E741  # the shell's invocation object: opaque here, compared by identity
 I_contra = TypeVar("I_contra", contravariant=True)
@@ -88,6 +91,7 @@ class Slot(Generic[I]):
         state: STARTING, READY, BUSY, RETIRING, LOST or GONE.
         answered: BUSY, but its invocation is answered: it is *returning*, and will be `ready` in a moment.
         environment: whatever the shell keeps here; never looked at.
+        initialization: how it comes to be initialised; nothing is decided by it here.
         expected: invocations that it may take and has not asked for yet: 1 while STARTING, then 0.
         ready_since: when it last became idle (seconds); meaningful while READY.
         since: when it first became ready; -1.0 before.
@@ -100,6 +104,7 @@ class Slot(Generic[I]):
         "below",
         "environment",
         "expected",
+        "initialization",
         "newer",
         "older",
         "pool",
@@ -112,6 +117,7 @@ class Slot(Generic[I]):
         self.pool = pool
         self.state: int = STARTING
         self.answered = False
+        self.initialization: InitializationType = pool.initialization
         self.expected = 1
         self.environment: Any = None
         self.ready_since = -1.0
@@ -169,6 +175,7 @@ class Pool(Generic[I]):
         function: the function's name: what concurrency limits are counted by.
         memory_mb: what each environment of it takes from the host's budget, in MB.
         capacity: invocations that one environment of it takes at a time: 1 here, see `places` for more.
+        initialization: how environments of it that are launched on a caller's behalf are initialised.
         data: whatever the shell keeps here; never looked at.
         closed: None while open; else why ("stale", "shutdown"): nothing new starts, whatever is done retires.
         top, bottom: the stack of READY environments, most recently used on top, those that need a re-init below.
@@ -194,6 +201,7 @@ class Pool(Generic[I]):
         "function",
         "granted",
         "held",
+        "initialization",
         "late",
         "limit",
         "memory_mb",
@@ -210,6 +218,7 @@ class Pool(Generic[I]):
         self.function = function
         self.memory_mb = memory_mb
         self.capacity = 1
+        self.initialization: InitializationType = "on-demand"
         self.limit = limit
         self.data: Any = None
         self.closed: RetireReason | None = None

@@ -82,6 +82,7 @@ class ConcurrentEnvironment(ConcurrentCore, EnvironmentProcesses):
         super().__init__(environment_id, deployment, provider, init_timeout_s=init_timeout_s)
         self.prepare(slot.home.capacity)
         self.slot = slot
+        self.initialization = slot.initialization
         self._server = self.server = ConcurrentRuntimeServer(self, slot.home.capacity)
         self._owner = owner
         self._ended: OrderedDict[str, Invocation] = OrderedDict()
