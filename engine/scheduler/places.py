@@ -8,8 +8,8 @@ fewer workers than its capacity, or loses some, is simply given less. A place is
 - *free*: a worker asks.
 - *running*: it has an invocation, which is not answered.
 - *returning*: it has answered (`place_answered`), and its worker is expected to ask again in a moment.
-- *expected*: the environment has become ready by its first worker, and the others have not asked yet. Those that have
-  not after a turn are expected no longer; should they come later, they are welcome.
+- *expected*: the environment has become ready by its first worker, and the others have not asked yet. When for a turn
+  none of them has come, they are expected no longer; should they come later, they are welcome.
 - *absent*, and not counted: never came, came and went (`place_withdrawn`), answered and did not come back
   (`place_abandoned`), or is at work on an invocation that timed out (`place_answered` with ``returns=False``).
 
@@ -83,6 +83,9 @@ class Scheduler(Core[I]):
         elif slot.expected:
             shown_up = True
             self._expect(slot, slot.expected - 1)
+            if slot.expected and slot.expected_until < now + self.turn_s:
+                slot.expected_until = now + self.turn_s
+                self._expecting.move_to_end(slot)
         elif slot.places + slot.running >= pool.capacity:
             raise IllegalTransition(f"place_free for {slot!r}: all its places are known already")
         slot.places += 1
@@ -250,6 +253,8 @@ class Scheduler(Core[I]):
 
     def _reopen(self) -> None:
         for slot in list(self._draining):
+            if self._room.lean:
+                return  # a pool that was served by the one before is no longer rich, and still wants
             if slot in self._draining:
                 self._stop_draining(slot)
                 pool = slot.home

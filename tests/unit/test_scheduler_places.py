@@ -191,6 +191,22 @@ def test_workers_that_have_not_come_after_a_turn_are_expected_no_longer() -> Non
     assert host.told() == [("start", slot, "b")], "a worker that comes late is welcome"
 
 
+def test_workers_that_come_one_by_one_are_waited_for_as_long_as_they_do() -> None:
+    """Processes that initialise in turn, on one CPU."""
+    host = Host(wait_limit_s=2.0)
+    pool = host.scheduler.open_pool("f", 100, 4)
+    fill(host, 0.0, pool, "a", "b", "c", "d")
+    (slot,) = host.slots
+    host.told()
+    for at, name in ((0.1, "a"), (0.5, "b"), (0.9, "c")):
+        host.scheduler.place_free(at, slot)
+        assert host.told() == [("start", slot, name)]
+        host.scheduler.advance(at + 0.39)
+        assert host.told() == []
+    host.scheduler.advance(1.4)
+    assert host.told() == [("launch", pool)]
+
+
 def test_a_late_waiter_of_places_that_never_come_is_refused() -> None:
     host = Host(memory_mb=100, wait_limit_s=2.0)
     pool = host.scheduler.open_pool("f", 100, 3)
