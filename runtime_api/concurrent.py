@@ -12,6 +12,7 @@ lambda-managed-instances part of aws-lambda-runtime-interface-emulator):
   InvokeTimeout, once; after that its id is unknown. The last 1,000 such ids are remembered.
 - Init is complete when the first worker asks. An `init/error` after that, or a second one, is 403: it is another
   worker's, and the environment goes on with those that it has.
+- Extensions are not told of invocations: who asks for INVOKE is refused, and an internal one for any event.
 - The body of an error is bounded by 1 MiB. (AWS's emulator then leaves the invocation to its time limit, although the
   runtime will not answer again; here it ends at once, like one whose response is too large.)
 
@@ -73,6 +74,8 @@ class ConcurrentRuntimeServer(RuntimeServer):
     """
 
     __slots__ = ("_capacity", "_host", "_late", "_waiting", "flight", "max_connections")
+
+    tells_extensions = False
 
     def __init__(self, host: ConcurrentHost, capacity: int) -> None:
         super().__init__(host)

@@ -112,6 +112,7 @@ class RuntimeServer:
         on_idle: called when no connection is left from which bytes may come (see `connections`).
         max_connections: more than so many at a time are not accepted.
         admit: asked about the socket of each accepted connection; one that it says no to is closed without a word.
+        tells_extensions: whether extensions may ask to be told of invocations.
         extensions: the environment's; None until the first one is expected or registers, and after `reset`.
     """
 
@@ -133,6 +134,7 @@ class RuntimeServer:
     )  # fmt: skip
 
     max_connections = MAX_CONNECTIONS
+    tells_extensions = True
 
     def __init__(self, host: RuntimeHost, *, restore: bool = False) -> None:
         self.host = host

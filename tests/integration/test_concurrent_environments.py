@@ -13,8 +13,11 @@ import pytest
 from engine import Engine
 from engine.function import Function
 from engine.invoke.result import InvocationResult
+from engine.lifecycle.states import Phase
+from tests.support.extensions import extension
 from tests.support.functions import bootstrap, python_function
 from tests.support.sandboxes import MODES
+from tests.support.stories import environment_of, in_order, log, open_gate, story, told
 
 pytest_plugins = ("tests.support.sandbox_fixtures",)
 
@@ -281,3 +284,112 @@ async def test_the_function_sees_how_many_and_how_it_was_initialised(engine, tmp
     )
     function = await engine.create_function("f", code=code, max_concurrency=7)
     assert (await function.invoke()).json() == ["7", "lambda-managed-instances", "JSON", 4096]
+
+
+EXTENSION = """
+for events in (("INVOKE", "SHUTDOWN"), ("SHUTDOWN",)):
+    status, body = register(*events)
+    say(status, body.get("errorType"), body.get("errorMessage"))
+gate("go")
+event = take()
+say(event["eventType"], event["shutdownReason"])
+"""
+
+
+async def test_init_waits_for_extensions_which_are_told_of_the_end_and_of_no_invocation(engine, tmp_path):
+    layer = extension(tmp_path / "layer", "one", EXTENSION)
+    function = await make(engine, tmp_path / "f", 3, layers=[layer], timeout_s=20)
+    results: list[InvocationResult] = []
+
+    async def one(number: int) -> None:
+        results.append(await function.invoke([number]))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(one, number)
+        environment = await environment_of(engine)
+        await told(environment, "process started")
+        while environment.server.waiting < 3:
+            await anyio.sleep(0.002)
+        assert environment.phase is Phase.INIT
+        open_gate(environment, "go")
+    assert sorted(result.json() for result in results) == [[0], [1], [2]]
+    assert {result.environment_id for result in results} == {environment.id}
+    await function.delete()
+    await told(environment, "CLOSED")
+    in_order(
+        story(environment),
+        "extension one started",
+        "extension one registered for [SHUTDOWN]",
+        "process started",
+        "extension one ready",
+        "NEXT: INIT -> READY",
+        "RETIRE: READY -> CLOSING",
+        "SIGTERM to the runtime",
+        "SHUTDOWN (spindown) to extension one",
+        "extension one ended: exit status 0",
+    )
+    in_order(
+        log(environment),
+        "one 403 Extension.InvalidEventType INVOKE: ErrorInvalidEventType",
+        "one 200 None None",
+        "EXTENSION\tName: one\tState: Ready\tEvents: [SHUTDOWN]",
+        "one SHUTDOWN spindown",
+    )
+
+
+async def test_the_end_of_an_extension_fails_all_that_is_in_flight(engine, tmp_path):
+    layer = extension(
+        tmp_path / "layer",
+        "one",
+        """
+        register("SHUTDOWN")
+        import threading
+        threading.Thread(target=take, daemon=True).start()
+        gate("go")
+        os._exit(3)
+        """,
+    )
+    function = await make(engine, tmp_path / "f", 2, layers=[layer], timeout_s=20)
+    async with Held(engine, function) as held:
+        await held.hold(2)
+        environment = await environment_of(engine)
+        open_gate(environment, "go")
+    for result in held.results:
+        assert error_of(result) == "Extension.Crash"
+        assert result.json()["errorMessage"] == f"RequestId: {result.request_id} Error: exit status 3"
+
+
+async def test_an_extension_that_does_not_come_up_fails_init_for_all(engine, tmp_path):
+    layer = extension(tmp_path / "layer", "one", "sys.exit(1)")
+    function = await make(engine, tmp_path / "f", 2, layers=[layer], timeout_s=20)
+    result = await function.invoke(1)
+    assert error_of(result) == "Extension.Crash"
+
+
+async def test_an_extension_inside_the_runtime_may_register_for_nothing(engine, tmp_path):
+    code = bootstrap(
+        tmp_path / "f",
+        """
+        def extension(method, path, body=None, headers=None):
+            connection.request(method, "/2020-01-01/extension" + path, body, headers or {})
+            reply = connection.getresponse()
+            return reply.status, dict((k.lower(), v) for k, v in reply.getheaders()), json.loads(reply.read() or "null")
+
+        name = {"Lambda-Extension-Name": "inner"}
+        refused = extension("POST", "/register", b'{"events":["INVOKE"]}', name)
+        registered = extension("POST", "/register", b'{"events":[]}', name)
+        import threading
+        other = http.client.HTTPConnection(api)
+        identifier = {"Lambda-Extension-Identifier": registered[1]["lambda-extension-identifier"]}
+        threading.Thread(
+            target=lambda: other.request("GET", "/2020-01-01/extension/event/next", None, identifier), daemon=True
+        ).start()
+        while True:
+            request_id, event, _ = take()
+            give(request_id, [refused[0], refused[2], registered[0]])
+        """,
+    )
+    function = await engine.create_function("f", code=code, max_concurrency=2, timeout_s=20)
+    message = {"errorType": "Extension.InvalidEventType", "errorMessage": "No events allowed for internal extensions"}
+    assert (await function.invoke(1)).json() == [403, message, 200]

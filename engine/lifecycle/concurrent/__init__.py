@@ -17,6 +17,7 @@ come and go on it, each with an answer, a time limit and an end of its own:
   lost, and whoever waits gets a new one. (The *process* is the one that the engine started: a worker that dies below it
   is the runtime's to replace. AWS: "the execution environment continues with its remaining workers".)
 * There is no second Init inside an invocation: an Init that fails fails those that the environment was started for.
+* Extensions are told of the end, and of no invocation. Init is over when the first worker and all of them have asked.
 * After its answer a worker is *returning* until it asks again, which tells the scheduler to be patient; one that has
   not after the function's time limit is given up. A worker may also ask again while it has an invocation (AWS's client
   for Node.js does): then it is a place all the time, and what is in flight is bounded by the capacity alone.

@@ -145,6 +145,7 @@ class ConcurrentCore(EnvironmentCore):
         serving = self.phase is _READY
         self._to(Event.EXIT)
         if serving:
+            self._end_extensions()
             self.deadline = inf
             self.lost()
             self._fail_all(now, failure)
@@ -162,6 +163,7 @@ class ConcurrentCore(EnvironmentCore):
     def _end_init(self, now: float, event: Event, failure: Failure) -> None:
         """It will never serve: those that it was started for are told why."""
         self._to(event)
+        self._end_extensions()
         self.deadline = inf
         self.init_failure = failure
         self.init_s = None
@@ -222,6 +224,10 @@ class ConcurrentCore(EnvironmentCore):
             self.answer(invocation)
             self.note_end(invocation)
         self._offer()  # a worker may have waited while the environment was full
+
+    def _end_extensions(self) -> None:
+        if self.extending is not None:
+            self.extending.end("failure")  # of this kind no environment ends by a time limit (facts §12)
 
     def _fail_all(self, now: float, failure: Failure) -> None:
         """Nothing that is in flight will be answered any more."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from engine.dispatch.deployment import Deployment
 from engine.lifecycle import failures
 from engine.lifecycle.concurrent.core import ConcurrentCore
+from engine.lifecycle.extending import Extending, Stage
 from engine.lifecycle.failures import Failure
 from engine.lifecycle.owner import Owner
 from engine.lifecycle.processes import EnvironmentProcesses
@@ -69,6 +70,8 @@ class ConcurrentEnvironment(ConcurrentCore, EnvironmentProcesses):
         slot: the scheduler's record of it.
     """
 
+    runtime_ms = 600
+
     def __init__(
         self,
         environment_id: str,
@@ -85,6 +88,7 @@ class ConcurrentEnvironment(ConcurrentCore, EnvironmentProcesses):
         self.initialization = slot.initialization
         self._server = self.server = ConcurrentRuntimeServer(self, slot.home.capacity)
         self._owner = owner
+        self._early = 0  # workers that ask, while Init waits for extensions
         self._ended: OrderedDict[str, Invocation] = OrderedDict()
 
     def run(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -100,13 +104,36 @@ class ConcurrentEnvironment(ConcurrentCore, EnvironmentProcesses):
 
     def runtime_next(self) -> None:
         """A worker waits."""
-        if self.phase is Phase.READY or self.phase is Phase.INIT:
+        if self.phase is Phase.READY:
             self.next(now())
+        elif self.phase is Phase.INIT:
+            self._early += 1
+            if self.extending is None or self._all_back(self.extending):
+                self.next(now())
+
+    @staticmethod
+    def _all_back(extending: Extending) -> bool:
+        """Whether Init waits for no extension, now that a worker asks."""
+        if extending.stage is Stage.INIT_TAIL or extending.stage is Stage.IDLE:  # another worker has asked before
+            return extending.stage is Stage.IDLE
+        return extending.runtime_next()
+
+    def next(self, now: float) -> None:
+        """A worker asks; or Init is over, by its first worker or by the last extension: all that asked do so now."""
+        if self.phase is Phase.READY:
+            super().next(now)
+            return
+        early, self._early = self._early, 0  # none when they are gone again: Init goes on until another one asks
+        for _ in range(early):
+            if self.phase in {Phase.INIT, Phase.READY}:
+                super().next(now)
 
     def runtime_left(self) -> None:
         """A worker that waited is gone."""
         if self.phase is Phase.READY:
             self.left(now())
+        elif self._early:
+            self._early -= 1
 
     def runtime_response(self, invocation: RuntimeInvocation, body: bytes, content_type: bytes) -> None:
         """A worker answered."""
@@ -214,8 +241,7 @@ class ConcurrentEnvironment(ConcurrentCore, EnvironmentProcesses):
         ended[invocation.request_id] = invocation
         if len(ended) > _ENDED:
             ended.popitem(last=False)
-        if self._output is not None:
-            self._output.drain()
+        self._drain()
         if self._sandbox is not None:
             invocation.max_memory = self._sandbox.memory_peak()
         if failure is not None and failure.cause == "memory":  # what the kernel refused it is not in any peak
