@@ -57,7 +57,7 @@ LANGUAGES: Final = {
             "~/.volta/tools/image/node/*/bin",
         ),
         install="install it (Debian: apt-get install nodejs; other versions: nodesource.com or nvm)",
-        files=("bootstrap.js", "streaming.js"),
+        files=("bootstrap.js", "concurrent.js", "streaming.js"),
     ),
     "ruby": Language(
         name="Ruby",

@@ -51,13 +51,13 @@ from engine.layers import LayerSource
 from engine.layers import arns as layer_arns
 from engine.layers import publish as publish_layer
 from engine.lifecycle.variables import Identity
-from engine.model import limits
+from engine.model import limits, managed
 from engine.model.function import LATEST, FunctionVersion
 from engine.model.invocation import Invocation
 from engine.model.layer import LayerVersion
 from engine.sandbox import NamespaceProvider, ProcessProvider, make_provider
 from engine.store import CreateFunctionRequest, FunctionChange, FunctionCode, FunctionRegistry, pack_folder
-from engine.store.requests import Environment
+from engine.store.requests import CapacityProviderConfig, Environment, ManagedInstancesConfig
 from engine.store.unzip import remove_tree, unzip
 from engine.telemetry.logs import FunctionLog
 
@@ -248,6 +248,7 @@ class Engine:
         timeout_s: int = 3,
         environment: Mapping[str, str] | None = None,
         layers: Iterable[LayerSource] = (),
+        max_concurrency: int | None = None,
         watch: bool = False,
     ) -> Function:
         """Make a function and wait until it can be invoked.
@@ -262,6 +263,8 @@ class Engine:
             environment: the function's variables.
             layers: what is merged into /opt, in order: ARNs, folders, zip files, a zip's bytes, what `publish_layer`
                 gave. What is no published layer version yet becomes one, named after its folder or file.
+            max_concurrency: each of its environments takes up to so many invocations at a time, as on AWS's managed
+                instances; the runtime must know how (AWS_LAMBDA_MAX_CONCURRENCY). None for one at a time.
             watch: with a folder: run from it, so that a saved file is live on the next invocation.
 
         Raises:
@@ -286,6 +289,7 @@ class Engine:
                 timeout=timeout_s,
                 environment=Environment(variables=dict(environment or {})),
                 layers=[*await layer_arns(self.registry, layers)],
+                capacity_provider_config=self._concurrently(max_concurrency),
                 code=FunctionCode(zip_file=package),
             ),
             source_dir=folder,
@@ -305,6 +309,16 @@ class Engine:
             ConfigurationError: `content` is not there or not of a known kind.
         """
         return await publish_layer(self.registry, name, content, description=description)
+
+    def _concurrently(self, max_concurrency: int | None) -> CapacityProviderConfig | None:
+        if max_concurrency is None:
+            return None
+        return CapacityProviderConfig(
+            lambda_managed_instances_capacity_provider_config=ManagedInstancesConfig(
+                capacity_provider_arn=managed.capacity_provider(self.region, self.account_id),
+                per_execution_environment_max_concurrency=max_concurrency,
+            )
+        )
 
     def function(self, name: str) -> Function:
         """A function that is already there.

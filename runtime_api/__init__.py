@@ -1,6 +1,7 @@
 """The AWS Lambda Runtime API: what crosses the wall of one execution environment.
 
-Pure state (`Runtime`, with its table in `_runtime.py`), the server of one environment (`RuntimeServer`), a fast
+Pure state (`Runtime`, with its table in `_runtime.py`), the server of one environment (`RuntimeServer`, or
+`ConcurrentRuntimeServer` where several invocations are in flight at a time), a fast
 HTTP/1.1 connection to build such servers on (`HttpConnection`), and a reference client (`RuntimeClient`) for tests and
 new bootstraps. This package knows nothing of an engine: whoever implements `RuntimeHost` can use it.
 
@@ -17,6 +18,7 @@ from ._limits import API_VERSION, MAX_PAYLOAD, MAX_STREAM
 from ._runtime import TRANSITIONS, Event, Runtime, State
 from ._streamed import BodySource
 from .client import RuntimeClient
+from .concurrent import ConcurrentHost, ConcurrentRuntimeServer
 from .extensions import ExtensionHost, ExtensionsApi
 from .http import HttpConnection, render
 from .server import RestoreHost, RuntimeHost, RuntimeServer
@@ -31,6 +33,8 @@ __all__ = [
     "TRANSITIONS",
     "BodySource",
     "ClientError",
+    "ConcurrentHost",
+    "ConcurrentRuntimeServer",
     "Event",
     "Extension",
     "ExtensionEvent",

@@ -231,12 +231,14 @@ class Extensions:
 
     Args:
         new_identifier: makes a UUID, in its usual form.
+        invocations: whether they may be told of invocations: not where several are in flight at a time.
     """
 
-    __slots__ = ("_by_id", "_by_name", "_new_identifier")
+    __slots__ = ("_by_id", "_by_name", "_invocations", "_new_identifier")
 
-    def __init__(self, new_identifier: Callable[[], str]) -> None:
+    def __init__(self, new_identifier: Callable[[], str], *, invocations: bool = True) -> None:
         self._new_identifier = new_identifier
+        self._invocations = invocations
         self._by_id: dict[str, Extension] = {}
         self._by_name: dict[str, Extension] = {}
 
@@ -280,8 +282,10 @@ class Extensions:
             )
         extension = self._by_name.get(name)
         external = extension is not None and extension.external
+        if events and not external and not self._invocations:
+            raise ExtensionRefused("Extension.InvalidEventType", "No events allowed for internal extensions")
         for event in events:
-            if event not in {INVOKE, SHUTDOWN}:
+            if event not in {INVOKE, SHUTDOWN} or (event == INVOKE and not self._invocations):
                 raise ExtensionRefused("Extension.InvalidEventType", f"{event[:200]}: ErrorInvalidEventType")
             if event == SHUTDOWN and not external:
                 raise ExtensionRefused(

@@ -9,6 +9,7 @@ __all__ = [
     "EXTENSIONS_API_VERSION",
     "LOGS_API_VERSION",
     "MAX_CONNECTIONS",
+    "MAX_ERROR_BODY",
     "MAX_ERROR_CAUSE",
     "MAX_EXTENSIONS",
     "MAX_EXTENSION_BODY",
@@ -44,6 +45,9 @@ MAX_STRAY_BODY: Final = 64 << 20
 
 MAX_ERROR_CAUSE: Final = 64 << 10
 """An X-Ray document's limit: a larger cause is cropped."""
+
+MAX_ERROR_BODY: Final = 1 << 20
+"""The body of an error, of a runtime with several invocations in flight (facts §12)."""
 
 MAX_POLLS: Final = 64
 """Parked `next` requests of one environment. One runtime needs one; the bound is for runtimes gone wild."""

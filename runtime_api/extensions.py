@@ -90,14 +90,17 @@ class ExtensionHost(Protocol):
 class ExtensionsApi:
     """The extensions of one environment and their parked polls.
 
+    Args:
+        invocations: as of `Extensions`.
+
     Attributes:
         known: their states.
     """
 
     __slots__ = ("_pending", "_polls", "known")
 
-    def __init__(self) -> None:
-        self.known = Extensions(lambda: str(uuid.uuid4()))
+    def __init__(self, *, invocations: bool = True) -> None:
+        self.known = Extensions(lambda: str(uuid.uuid4()), invocations=invocations)
         self._polls: dict[Extension, RuntimeConnection] = {}
         self._pending: dict[Extension, bytes] = {}  # for when they ask next
 
@@ -197,7 +200,7 @@ def _register(connection: RuntimeConnection, host: ExtensionHost) -> bytes:
     if not name:
         raise ExtensionRefused("Extension.InvalidExtensionName", "Empty extension name")
     events = parse_register(connection.body)
-    api = connection.api.extensions or ExtensionsApi()
+    api = connection.api.extensions or ExtensionsApi(invocations=connection.api.tells_extensions)
     extension = api.known.register(name, events, open=connection.api.machine.state in _REGISTERING)
     connection.api.extensions = api
     host.extension_registered(extension)

@@ -19,7 +19,6 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import Final, Protocol, runtime_checkable
 from urllib.parse import unquote_to_bytes
 
@@ -119,7 +118,9 @@ class RuntimeServer:
         machine: the runtime's state.
         current: the invocation delivered last, until the next one or `reset`; None before the first.
         on_idle: called when no connection is left from which bytes may come (see `connections`).
+        max_connections: more than so many at a time are not accepted.
         admit: asked about the socket of each accepted connection; one that it says no to is closed without a word.
+        tells_extensions: whether extensions may ask to be told of invocations.
         extensions: the environment's; None until the first one is expected or registers, and after `reset`.
     """
 
@@ -140,6 +141,9 @@ class RuntimeServer:
         "max_stream",
         "on_idle",
     )  # fmt: skip
+
+    max_connections = MAX_CONNECTIONS
+    tells_extensions = True
 
     def __init__(self, host: RuntimeHost, *, restore: bool = False, max_stream: int = MAX_STREAM) -> None:
         self.host = host
@@ -169,11 +173,14 @@ class RuntimeServer:
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if own.family == socket.AF_UNIX else loop.create_server
         try:
-            self._server = await create(partial(RuntimeConnection, self), sock=own)
+            self._server = await create(self._connect, sock=own)
         except BaseException:
             own.close()
             raise
         self._sock = own
+
+    def _connect(self) -> RuntimeConnection:
+        return RuntimeConnection(self)
 
     def deliver(self, invocation: Invocation) -> None:
         """Hand `invocation` to the runtime: answers every parked poll, before this returns.
@@ -382,7 +389,7 @@ class RuntimeServer:
     def opened(self, connection: RuntimeConnection) -> None:
         """A connection was accepted; it is aborted when it may not be here."""
         admit = self.admit
-        if len(self._open) >= MAX_CONNECTIONS or (
+        if len(self._open) >= self.max_connections or (
             admit is not None and not admit(connection.transport.get_extra_info("socket"))
         ):
             connection.abort()
@@ -482,7 +489,7 @@ class RuntimeConnection(StreamedConnection):
                 if self.method != b"POST":
                     self._refuse_method(b"POST")
                 elif not self._is_current(request_id):
-                    self.respond(INVALID_ID)
+                    self._refuse_id(request_id)
                 elif verb == b"response":
                     self._response()
                 else:
@@ -600,6 +607,9 @@ class RuntimeConnection(StreamedConnection):
             return False
         attempt = self.headers.get(INVOCATION_ID)
         return not attempt or attempt == current.invocation_id.encode()
+
+    def _refuse_id(self, request_id: bytes) -> None:
+        self.respond(INVALID_ID)
 
     def _refuse_method(self, allowed: bytes) -> None:
         text = f"{_show(self.method)} is not allowed on {_show(self.target)}, only {_show(allowed)}"

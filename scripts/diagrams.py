@@ -14,6 +14,7 @@ from typing import Any
 
 import runtime_api
 from engine.lifecycle import extending, states, streaming
+from engine.lifecycle.concurrent import states as concurrent
 from runtime_api._extension import EXTERNAL
 
 PAGE = Path(__file__).parent.parent / "ARCHITECTURE.md"
@@ -25,6 +26,7 @@ Table = Mapping[Any, Mapping[Any, IntEnum]]
 #: Marker in the page -> the table that it stands for, and the state in which all begins.
 DIAGRAMS: Mapping[str, tuple[Table, IntEnum]] = {
     "environment": (states.TRANSITIONS, states.Phase.NEW),
+    "concurrent": (concurrent.TRANSITIONS, states.Phase.NEW),
     "runtime": (runtime_api.TRANSITIONS, runtime_api.State.STARTED),
     "extension": (EXTERNAL, runtime_api.ExtensionState.STARTED),
     "extensions": (extending.STAGES, extending.Stage.STARTING),

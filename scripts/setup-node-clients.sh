@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs AWS's own Node.js runtime client, unmodified, where the conformance tests look for it
-# (tests/conformance/nodejs/node_modules, ignored by git). It compiles curl and a native module: about two minutes, once.
+# (tests/conformance/nodejs/node_modules, ignored by git): version 3, and 4, which serves several invocations at a time.
+# Each compiles curl and a native module: about two minutes, once.
 # What is missing on this machine is said and left out; that fails only where everything has to run (CI, LAMBENT_REQUIRE_ALL).
 set -euo pipefail
 cd "$(dirname "$0")/../tests/conformance/nodejs"
@@ -27,7 +28,8 @@ need libtoolize libtool
 
 stamp=node_modules/.lambent-stamp
 wanted="$(sha256sum package-lock.json | cut -d' ' -f1) $(node --version)"
-if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -f node_modules/aws-lambda-ric/dist/rapid-client.node ]; then
+built() { [ -f node_modules/aws-lambda-ric/dist/rapid-client.node ] && [ -f node_modules/aws-lambda-ric-4/rapid-client.node ]; }
+if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && built; then
   exit 0
 fi
 
@@ -40,5 +42,5 @@ if ! MAKEFLAGS="-j$(nproc)" npm ci --no-audit --no-fund --foreground-scripts >"$
   tail -n 25 "$log" >&2
   leave "npm ci failed"
 fi
-[ -f node_modules/aws-lambda-ric/dist/rapid-client.node ] || leave "npm did not run the package's build scripts"
+built || leave "npm did not run the package's build scripts"
 printf '%s\n' "$wanted" >"$stamp"

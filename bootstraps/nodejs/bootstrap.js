@@ -6,7 +6,7 @@
  * No packages, Node 16 and later. It behaves as AWS's own runtime client (aws-lambda-ric) does: handler names, error
  * bodies, context object, callbackWaitsForEmptyEventLoop, log lines, exit codes. The Runtime API is spoken over a plain
  * socket: `http` costs several milliseconds to load and a tenth of one per message. Handlers that stream are in
- * `streaming.js`, loaded only for them.
+ * `streaming.js`, several invocations at a time in `concurrent.js`, loaded only for them.
  *
  * While the handler runs the socket does not keep the event loop alive (unref), so that "the loop is empty" means what
  * it means on Lambda: nothing of the function's own is going on.
@@ -479,7 +479,7 @@ class Runtime {
     const body = errorBody(error);
     const leave = () => process.exit(code);
     if (this.current === null) {
-      connection.post('init/error', JSON.stringify(body), { [ERROR_TYPE]: headerText(body.errorType) }, leave);
+      connection.post('init/error', JSON.stringify(body), errorTypeHeader(body.errorType), leave);
     } else {
       const { id, headers } = this.current;
       connection.post(`invocation/${id}/error`, JSON.stringify(body), errorHeaders(headers, error), leave);
@@ -602,6 +602,11 @@ function fillContext(context, headers) {
   } else {
     process.env._X_AMZN_TRACE_ID = trace;
   }
+  describe(context, headers);
+}
+
+/** Write into `context` what it says of the invocation. */
+function describe(context, headers) {
   const parsed = (name, what) => {
     if (headers[name] === undefined) {
       return undefined;
@@ -636,11 +641,13 @@ function serialized(result) {
 
 const headerText = (text) => String(text).replace(/[^ -~]/g, '?');
 
+const errorTypeHeader = (type) => ({ [ERROR_TYPE]: headerText(type) });
+
 function errorHeaders(echo, error) {
   const cause = xrayCause(error);
   const out = { ...echo };
   if (error && typeof error.name === 'string' && error.name.startsWith('Runtime.')) {
-    out[ERROR_TYPE] = headerText(error.name);
+    Object.assign(out, errorTypeHeader(error.name));
   }
   return cause ? { ...out, [XRAY_CAUSE]: cause } : out;
 }
@@ -701,7 +708,16 @@ fixedContext = {
   logStreamName: process.env.AWS_LAMBDA_LOG_STREAM_NAME,
 };
 patchConsole();
-new Runtime(process.env.AWS_LAMBDA_RUNTIME_API).start(
-  process.env.LAMBDA_TASK_ROOT || process.cwd(),
-  process.argv[2] || process.env._HANDLER || '',
-);
+const root = process.env.LAMBDA_TASK_ROOT || process.cwd();
+const handlerName = process.argv[2] || process.env._HANDLER || '';
+const many = parseInt(process.env.AWS_LAMBDA_MAX_CONCURRENCY, 10);
+if (many > 0) {
+  const kit = {
+    Connection, UnhandledPromiseRejection, REQUEST_ID, TENANT_ID,
+    loadHandler, describe, serialized, errorBody, errorHeaders, errorTypeHeader, writeAll,
+    logError: (text, error) => logError(text, error), // it is set by now, and may be again
+  };
+  require('./concurrent.js').run(many, kit, __filename, root, handlerName);
+} else {
+  new Runtime(process.env.AWS_LAMBDA_RUNTIME_API).start(root, handlerName);
+}

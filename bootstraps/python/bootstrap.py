@@ -710,8 +710,44 @@ def _search_path(task_root):
         _site()
 
 
+def _workers(many):
+    """Become `many` processes, each of which initialises and serves by itself; the first one waits for all of them.
+
+    As AWS's client does with AWS_LAMBDA_MAX_CONCURRENCY: nothing is shared, and a worker that ends is not replaced.
+    """
+    sys.stdout.flush()
+    alive = set()
+    for _ in range(many):
+        try:
+            pid = posix.fork()
+        except OSError as error:  # the sandbox has no room for more: those that there are will do
+            if not alive:
+                raise
+            sys.stderr.write(f"bootstrap: {len(alive)} of {many} workers were started: {error}\n")
+            break
+        if pid == 0:
+            return
+        alive.add(pid)
+    worst = 0
+    while alive:
+        try:
+            pid, status = posix.wait()
+        except InterruptedError:
+            continue
+        except ChildProcessError:
+            break
+        if pid in alive:
+            alive.discard(pid)
+            code = posix.waitstatus_to_exitcode(status)
+            worst = max(worst, code if code >= 0 else 128 - code)
+    posix._exit(worst)
+
+
 def main(handler_name=None):
     """Load the handler and serve invocations until the process is ended."""
+    many = _env("AWS_LAMBDA_MAX_CONCURRENCY")
+    if many is not None:
+        _workers(int(many))
     handler_name = handler_name or _env("_HANDLER", "")
     sys.modules.pop("bootstrap", None)  # the function may have a module of that name
     sys.argv = [__file__, handler_name]

@@ -33,6 +33,12 @@ HOT_RELOAD_BUCKET = "hot-reload"
 @click.option("--memory", type=int, metavar="MB", help="Memory size in MB.  [default: 128, or as it is]")
 @click.option("--timeout", type=int, metavar="SECONDS", help="Time limit of one invocation.  [default: 3, or as it is]")
 @click.option(
+    "--max-concurrency",
+    type=int,
+    metavar="N",
+    help="Make it a function whose environments take up to N invocations at a time.  [default: one, or as it is]",
+)
+@click.option(
     "--env",
     multiple=True,
     metavar="NAME=VALUE",
@@ -59,6 +65,7 @@ def command(
     runtime: str | None,
     memory: int | None,
     timeout: int | None,
+    max_concurrency: int | None,
     env: tuple[str, ...],
     layers: tuple[str, ...],
     description: str | None,
@@ -87,6 +94,7 @@ def command(
         "Description": description,
         "Role": role,
         "Environment": {"Variables": variables(env)} if env else None,
+        "CapacityProviderConfig": _concurrently(max_concurrency),
     }
     client = Client(settings.endpoint_url)
     deployment = _Deployment(client, name, source, watch=watch)
@@ -201,6 +209,17 @@ class _Deployment:
                 )
             time.sleep(pause)
             pause = min(pause * 2, 0.5)
+
+
+def _concurrently(many: int | None) -> dict[str, Any] | None:
+    """AWS's way of saying it; the capacity provider is a placeholder: nothing looks it up."""
+    if many is None:
+        return None
+    config = {
+        "CapacityProviderArn": "arn:aws:lambda:us-east-1:000000000000:capacity-provider:lambent",
+        "PerExecutionEnvironmentMaxConcurrency": many,
+    }
+    return {"LambdaManagedInstancesCapacityProviderConfig": config}
 
 
 def _family(runtime: str) -> str:

@@ -11,6 +11,10 @@ from engine.cli.options import common, setting
 from engine.settings import load
 
 MIB = 1024 * 1024
+HEADINGS = [
+    "ENVIRONMENT", "FUNCTION", "RUNTIME", "PHASE", "START", "PID", "MEMORY", "AGE", "IDLE", "SERVED", "RUNS",
+    "NOW RUNS",
+]  # fmt: skip
 
 
 @click.command("ps", epilog="\b\nExample:\n  lambent ps --json")
@@ -33,7 +37,7 @@ def command(function: str | None, as_json: bool, config: str | None, **flags: An
         return
     environments.sort(key=lambda one: (one["function"], one["age_s"]))
     table(
-        ["ENVIRONMENT", "FUNCTION", "RUNTIME", "PHASE", "START", "PID", "MEMORY", "AGE", "IDLE", "SERVED", "NOW RUNS"],
+        HEADINGS,
         [
             [
                 one["id"],
@@ -46,15 +50,24 @@ def command(function: str | None, as_json: bool, config: str | None, **flags: An
                 span(one["age_s"]),
                 span(one["idle_s"]) if one["idle_s"] else "-",
                 str(one["invocations"]),
-                one["request_id"] or "-",
+                f"{one['in_flight']} of {one['capacity']}",
+                _running(one),
             ]
             for one in environments
         ],
-        right={"PID", "MEMORY", "AGE", "IDLE", "SERVED"},
+        right={"PID", "MEMORY", "AGE", "IDLE", "SERVED", "RUNS"},
     )
     for one in environments:
         if one["trouble"]:
             note(f"{one['id']} could not be ended, and is tried again: {one['trouble']}")
+
+
+def _running(one: dict[str, Any]) -> str:
+    """What it runs: the oldest, and how many more."""
+    if not one["in_flight"]:
+        return "-"
+    more = one["in_flight"] - 1
+    return f"{one['request_id']}, and {more} more" if more else str(one["request_id"])
 
 
 def _mib(size: int | None) -> str:

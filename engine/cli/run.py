@@ -25,6 +25,12 @@ from engine.settings import load
     "--timeout", type=int, default=3, metavar="SECONDS", show_default=True, help="Time limit of one invocation."
 )
 @click.option(
+    "--max-concurrency",
+    type=click.IntRange(1, 1600),
+    metavar="N",
+    help="Let each environment take up to N invocations at a time; with -n, they are invoked together.",
+)
+@click.option(
     "-n",
     "--times",
     type=click.IntRange(min=1),
@@ -54,6 +60,7 @@ def command(
     event: str | None,
     memory: int,
     timeout: int,
+    max_concurrency: int | None,
     times: int,
     env: tuple[str, ...],
     layers: tuple[str, ...],
@@ -82,5 +89,11 @@ def command(
         note(f"{guess.runtime}, handler {guess.handler} ({guess.why})")
     one = Running(source, guess, body, as_json)
     sources = [*layers, layer_of(extensions)] if extensions else layers
-    options: dict[str, Any] = {"memory_mb": memory, "timeout_s": timeout, "environment": environment, "layers": sources}
-    return run(one.main(settings, options, times, watch=watch))
+    options: dict[str, Any] = {
+        "memory_mb": memory,
+        "timeout_s": timeout,
+        "environment": environment,
+        "layers": sources,
+        "max_concurrency": max_concurrency,
+    }
+    return run(one.main(settings, options, times, watch=watch, at_once=max_concurrency or 1))

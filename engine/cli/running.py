@@ -32,8 +32,10 @@ class Running:
         self._body = body
         self._as_json = as_json
 
-    async def main(self, settings: Settings, options: dict[str, Any], times: int, *, watch: bool) -> int:
-        """Invoke it `times` times, then on each occasion when watching; the exit code."""
+    async def main(
+        self, settings: Settings, options: dict[str, Any], times: int, *, watch: bool, at_once: int = 1
+    ) -> int:
+        """Invoke it `times` times, `at_once` together, then on each occasion when watching; the exit code."""
         live = watch and self._source.folder is not None
         code = self._source.folder if live else await asyncio.to_thread(self._source.package)
         assert code is not None
@@ -47,8 +49,9 @@ class Running:
                 function = await engine.create_function(
                     name, code=code, runtime=self._guess.runtime, handler=self._guess.handler, watch=live, **options
                 )
-                for _ in range(times):
-                    failed |= await self._invoke(function)
+                for begun in range(0, times, at_once):
+                    together = min(at_once, times - begun)
+                    failed |= any(await asyncio.gather(*(self._invoke(function) for _ in range(together))))
                 if watch:
                     await self._watch(function, seen, live=live)
             finally:

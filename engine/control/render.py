@@ -103,6 +103,7 @@ def configuration(function: FunctionVersion, *, qualified: bool = False) -> dict
         "EphemeralStorage": {"Size": function.ephemeral_storage_mb},
         "SnapStart": {"ApplyOn": function.snap_start, "OptimizationStatus": "Off"},
         "RuntimeVersionConfig": _given("RuntimeVersionArn", _runtime_version(function)),
+        "CapacityProviderConfig": _capacity_provider(function),
         "LoggingConfig": _present(
             {
                 "LogFormat": function.log_format,
@@ -152,6 +153,18 @@ def _runtime_version(function: FunctionVersion) -> str | None:
         return None
     region = function.arn.split(":")[3]
     return f"arn:aws:lambda:{region}::runtime:{hashlib.sha256(function.runtime.encode()).hexdigest()}"
+
+
+def _capacity_provider(function: FunctionVersion) -> dict[str, object] | None:
+    managed = function.managed_instances
+    if managed is None:
+        return None
+    members: dict[str, object] = {
+        "CapacityProviderArn": managed.capacity_provider,
+        "PerExecutionEnvironmentMaxConcurrency": managed.max_concurrency,
+        "ExecutionEnvironmentMemoryGiBPerVCpu": managed.gib_per_vcpu,
+    }
+    return {"LambdaManagedInstancesCapacityProviderConfig": _present(members)}
 
 
 def _given(member: str, value: object) -> dict[str, object] | None:

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
+from msgspec.structs import replace
 
 from bootstraps import for_function
 from engine.lifecycle.variables import Identity, extension_variables, variables
+from engine.model import managed
 from engine.model.function import FunctionVersion
+from engine.model.initialization import InitializationType
 from engine.model.limits import MB_PER_VCPU
 from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits, SandboxPaths, SpawnFailed
 from engine.telemetry.logs import FunctionLog
+from engine.telemetry.tracing import Sampler
 
 RuntimeCommand = Callable[[str], Awaitable[Sequence[str] | None]]
 """Maps a runtime identifier to the command that runs it; None means "a bootstrap in the package" (``provided.*``)."""
@@ -39,6 +43,9 @@ class Deployment:
         code_root: where the code lies, as the engine sees it.
         opt_root: where its merged layers lie, as the engine sees it (``/opt`` for the function); None without layers.
         log: the function's log, shared by all its revisions.
+        concurrency: how many invocations one environment takes at a time; None for the ordinary kind, which takes one.
+        sampler: decides which of its requests are sampled, where its tracing is Active; else None.
+        initialization: how its environments are initialised when they are launched on a caller's behalf.
         limits: what its sandboxes are allowed.
         environments: how many of it there are.
         superseded: another revision took its place, or the function was deleted.
@@ -51,11 +58,14 @@ class Deployment:
         "_in_layers",
         "_release",
         "code_root",
+        "concurrency",
         "environments",
         "function",
+        "initialization",
         "limits",
         "log",
         "opt_root",
+        "sampler",
         "superseded",
     )
 
@@ -81,11 +91,18 @@ class Deployment:
         self._release = release
         self.environments = 0
         self.superseded = False
+        self.sampler = Sampler() if function.tracing_mode == "Active" else None
+        self.concurrency = managed.concurrency(function)
+        self.initialization: InitializationType = (
+            "on-demand" if self.concurrency is None else "lambda-managed-instances"
+        )
         self.limits = SandboxLimits(
             memory_mb=function.memory_mb,
             ephemeral_storage_mb=function.ephemeral_storage_mb,
             cpu_share=function.memory_mb / MB_PER_VCPU,
         )
+        if self.concurrency is not None:
+            self.limits = replace(self.limits, cpu_share=managed.vcpus(function), open_files=managed.OPEN_FILES)
 
     @property
     def region(self) -> str:
@@ -108,8 +125,10 @@ class Deployment:
         """A new log stream name, ``2024/01/02/[$LATEST]0123…`` (facts §3.3)."""
         return f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{self.function.version}]{secrets.token_hex(16)}"
 
-    async def process(self, sandbox: Sandbox, log_stream: str) -> ProcessSpec:
-        """The runtime's process in `sandbox`.
+    async def process(
+        self, sandbox: Sandbox, log_stream: str, initialization: InitializationType = "on-demand"
+    ) -> ProcessSpec:
+        """The runtime's process in `sandbox`, of an environment that is initialised in this way.
 
         Raises:
             EntrypointMissing: with the words for Runtime.InvalidEntrypoint.
@@ -118,7 +137,7 @@ class Deployment:
         command = await self._command(self.function.runtime or "")
         return ProcessSpec(
             argv=await self._argv(command, paths),
-            env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream),
+            env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream, initialization),
             cwd=paths.task_root,
             folders={inside: host for inside, host in self._folders(paths) if inside != host},
         )

@@ -26,11 +26,13 @@ from engine.errors import (
     ServiceException,
     TooManyRequestsException,
 )
+from engine.lifecycle.concurrent.environment import ConcurrentEnvironment
 from engine.lifecycle.environment import Environment
 from engine.lifecycle.states import Phase
+from engine.model.initialization import limit_s
 from engine.model.invocation import Invocation
 from engine.sandbox.api import SandboxProvider
-from engine.scheduler import GONE, LOST, READY, Pool, Refusal, RetireReason, Scheduler, Slot
+from engine.scheduler import GONE, LOST, READY, Pool, Refusal, RetireReason, Scheduler, SharedSlot, Slot
 
 STORIES = 4_096
 """Invocations whose story can still be told."""
@@ -103,7 +105,7 @@ class Dispatcher:
         self._emptied: asyncio.Event | None = None
         self.closing = False
         self.in_flight = 0
-        self.environments: dict[str, Environment] = {}
+        self.environments: dict[str, Environment | ConcurrentEnvironment] = {}
         self.recent: deque[Invocation] = deque(maxlen=STORIES)
 
     # ---- deployments -----------------------------------------------------------------------------------------------
@@ -115,7 +117,9 @@ class Dispatcher:
         invocations over all of them.
         """
         function = deployment.function
-        pool = self.scheduler.open_pool(function.name, function.memory_mb)
+        pool = self.scheduler.open_pool(
+            function.name, function.memory_mb, deployment.concurrency, deployment.initialization
+        )
         pool.data = deployment
         key = function.name, function.version
         old = self._pools.get(key)
@@ -201,15 +205,23 @@ class Dispatcher:
         """Make an environment."""
         self._counter += 1
         environment_id = f"{self._counter:x}-{secrets.token_hex(4)}"
-        environment = Environment(
-            environment_id,
-            slot,
-            slot.pool.data,
-            self._provider,
-            self,
-            init_timeout_s=self._init_timeout_s,
-            freeze_after_s=self._freeze_after_s,
-        )
+        deployment = slot.pool.data
+        limit = limit_s(slot.initialization, deployment.function.timeout_s, self._init_timeout_s)
+        environment: Environment | ConcurrentEnvironment
+        if isinstance(slot, SharedSlot):
+            environment = ConcurrentEnvironment(
+                environment_id, slot, deployment, self._provider, self, init_timeout_s=limit
+            )
+        else:
+            environment = Environment(
+                environment_id,
+                slot,
+                deployment,
+                self._provider,
+                self,
+                init_timeout_s=limit,
+                freeze_after_s=self._freeze_after_s,
+            )
         slot.environment = environment
         environment.deployment.environments += 1
         self.environments[environment_id] = environment
@@ -245,20 +257,19 @@ class Dispatcher:
         """Free again."""
         self.scheduler.ready(now(), environment.slot, broken)
 
-    def environment_refused(self, environment: Environment, reason: str) -> None:
-        """The host would not make it: one waiter hears of it."""
+    def environment_refused(self, environment: Environment | ConcurrentEnvironment, reason: str) -> None:
+        """The host would not make it: those that it was to serve hear of it."""
         _log.error("environment %s of %s: %s", environment.id, environment.deployment.function.name, reason)
-        failed = self.scheduler.launch_failed(now(), environment.slot)
-        if failed is not None:
+        for failed in self.scheduler.launch_failed(now(), environment.slot):
             self._fail(failed, ServiceException(f"The execution environment could not be created: {reason}"))
 
-    def environment_lost(self, environment: Environment) -> None:
+    def environment_lost(self, environment: Environment | ConcurrentEnvironment) -> None:
         """It will not be free again; its memory is, later, or never."""
         slot = environment.slot
         if slot.state not in {LOST, GONE}:  # GONE: its launch was refused
             self.scheduler.lost(now(), slot)
 
-    def environment_stuck(self, environment: Environment, reason: str) -> None:
+    def environment_stuck(self, environment: Environment | ConcurrentEnvironment, reason: str) -> None:
         """An operator must know, whether or not it goes away by itself later."""
         _log.error(
             "environment %s of %s could not be ended completely: %s. It takes no more invocations, its memory (%d MB) "
@@ -269,7 +280,7 @@ class Dispatcher:
             environment.deployment.function.memory_mb,
         )
 
-    def environment_gone(self, environment: Environment) -> None:
+    def environment_gone(self, environment: Environment | ConcurrentEnvironment) -> None:
         """Its memory is free."""
         self.environments.pop(environment.id, None)
         environment.deployment.environments -= 1
@@ -278,6 +289,28 @@ class Dispatcher:
             self._emptied.set()
         if environment.slot.state != GONE:  # it is gone for the scheduler already when the launch was refused
             self.scheduler.gone(now(), environment.slot)
+
+    # ---- and of those that take several invocations -----------------------------------------------------------------
+
+    def place_free(self, environment: ConcurrentEnvironment) -> None:
+        """One more may come."""
+        self.scheduler.place_free(now(), environment.slot)
+
+    def place_answered(self, environment: ConcurrentEnvironment, *, returns: bool) -> None:
+        """One less is in flight."""
+        self.scheduler.place_answered(now(), environment.slot, returns)
+
+    def place_withdrawn(self, environment: ConcurrentEnvironment) -> None:
+        """One less may come."""
+        self.scheduler.place_withdrawn(now(), environment.slot)
+
+    def place_abandoned(self, environment: ConcurrentEnvironment) -> None:
+        """One less will come."""
+        self.scheduler.place_abandoned(now(), environment.slot)
+
+    def environment_bereaved(self, environment: ConcurrentEnvironment) -> list[Invocation]:
+        """Its Init has failed."""
+        return self.scheduler.init_failed(now(), environment.slot)
 
     def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run it in the engine's task group; a bug in it must not end the engine."""
@@ -325,6 +358,7 @@ class Dispatcher:
             slot = environment.slot
             function = environment.deployment.function
             memory = environment.memory_peak()
+            running = environment.in_flight()
             yield {
                 "id": environment.id,
                 "function": function.name,
@@ -334,13 +368,16 @@ class Dispatcher:
                 "trouble": environment.stuck,
                 "pid": environment.pid,
                 "start": environment.started_by,
+                "initialization": slot.initialization,
                 "extensions": environment.extensions(),
                 "memory_mb": function.memory_mb,
                 "max_memory_bytes": memory,
                 "age_s": round(at - environment.created, 3),
                 "idle_s": round(at - slot.ready_since, 3) if slot.state == READY else 0.0,
                 "invocations": environment.served,
-                "request_id": environment.invocation.request_id if environment.invocation is not None else None,
+                "in_flight": len(running),
+                "capacity": slot.pool.capacity,
+                "request_id": running[0] if running else None,
                 "log_stream": environment.log_stream,
             }
 

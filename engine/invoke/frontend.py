@@ -26,7 +26,7 @@ from engine.ids import IdSource
 from engine.lifecycle.streaming import ResponseStream
 from engine.model.invocation import Invocation
 from engine.model.limits import MAX_CLIENT_CONTEXT_B64, MAX_PAYLOAD
-from engine.telemetry import logs
+from engine.telemetry import logs, tracing
 
 INVOKE_PATH: Final = re.compile(r"/2015-03-31/functions/([^/?]+)/invocations/?(?:\?(.*))?")
 STREAM_PATH: Final = re.compile(r"/2021-11-15/functions/([^/?]+)/response-streaming-invocations/?(?:\?(.*))?")
@@ -138,7 +138,9 @@ class Frontend:
             body,
             reply,
             received,
-            trace_id=_printable(trace) if trace else ids.trace_id(),
+            trace_id=ids.trace_id()
+            if not trace and route.sampler is None
+            else tracing.header(trace, route.sampler, ids),
         )
         if b"x-amz-log-type" in headers:
             invocation.tail = _log_type(headers[b"x-amz-log-type"])

@@ -8,7 +8,7 @@ separate actions object spares a pointer chase per action on the warm path.
 from __future__ import annotations
 
 from math import inf
-from typing import Final
+from typing import ClassVar, Final
 
 from engine.lifecycle import failures
 from engine.lifecycle.actions import Actions
@@ -29,7 +29,8 @@ class EnvironmentCore(Actions):
     """One environment's phase, its current invocation and its deadline. All times are monotonic seconds.
 
     Attributes:
-        phase: see `states`.
+        table: which event is legal in which phase, see `states`.
+        phase: where it is.
         invocation: the one being served, None between invocations.
         deadline: when the current phase is over time: an Init, an invocation, a thaw; in READY, when to freeze; in
             QUARANTINED, when to try again. `inf` when never.
@@ -41,6 +42,8 @@ class EnvironmentCore(Actions):
         tries: how often destroying it has been tried.
         extending: what its extensions add; None while it has none.
     """
+
+    table: ClassVar[dict[Phase, dict[Event, Phase]]] = TRANSITIONS
 
     __slots__ = (
         "_armed_for",
@@ -293,7 +296,7 @@ class EnvironmentCore(Actions):
             self.arm(deadline)
 
     def _to(self, event: Event) -> None:
-        target = TRANSITIONS[self.phase].get(event)
+        target = self.table[self.phase].get(event)
         if target is None:
             raise IllegalTransition(self.phase, event, self.story())
         self.note_transition(event, target)

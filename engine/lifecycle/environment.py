@@ -57,6 +57,7 @@ class Environment(EnvironmentProcesses):
             environment_id, deployment, provider, init_timeout_s=init_timeout_s, freeze_after_s=freeze_after_s
         )
         self.slot = slot
+        self.initialization = slot.initialization
         self.server = RuntimeServer(self)
         self._owner = owner
         self._broken_off: tuple[Invocation, Failure] | None = None
@@ -64,6 +65,10 @@ class Environment(EnvironmentProcesses):
     def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run it in a task of the owner's."""
         self._owner.run(work)
+
+    def in_flight(self) -> list[str]:
+        """The request ids of what it has: one or none."""
+        return [] if self.invocation is None else [self.invocation.request_id]
 
     # ---- from the Runtime API server -------------------------------------------------------------------------------
     # A process that is being killed may still get a word in: it is not heard.

@@ -16,12 +16,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Final
+from typing import ClassVar, Final
 
 from engine.dispatch.deployment import Deployment
 from engine.errors import SandboxError
 from engine.lifecycle import failures
-from engine.lifecycle.extending import Extending, Stage
+from engine.lifecycle.extending import RUNTIME_MS, Extending, Stage
 from engine.lifecycle.failures import Failure
 from engine.lifecycle.output import OutputReader
 from engine.lifecycle.records import RecordedEnvironment
@@ -57,11 +57,13 @@ class ExtendedEnvironment(RecordedEnvironment):
 
     Attributes:
         server: its Runtime API server.
+        runtime_ms: how long its runtime has to end where there are external extensions, milliseconds.
         extensions_enabled: False when a layer turns extensions off.
     """
 
     __slots__ = ("_extensions", "extensions_enabled", "server")
 
+    runtime_ms: ClassVar[int] = RUNTIME_MS
     server: RuntimeServer
 
     def __init__(
@@ -136,9 +138,9 @@ class ExtendedEnvironment(RecordedEnvironment):
     def _extend(self, *, external: bool) -> ExtensionProcesses:
         """It has extensions from here on, until its processes are gone."""
         if self.server.extensions is None:
-            self.server.extensions = ExtensionsApi()
+            self.server.extensions = ExtensionsApi(invocations=self.server.tells_extensions)
         api = self.server.extensions
-        self.extending = Extending(api.known, external=external)
+        self.extending = Extending(api.known, external=external, runtime_ms=self.runtime_ms)
         extensions = self._extensions = ExtensionProcesses(self, api, self.extending)
         if not external and self._runtime_process() is None:
             extensions.runtime_gone.set()  # it registered with its last words

@@ -128,11 +128,18 @@ class Extending:
         said: ``Extension.InitError`` or ``Extension.ExitError`` once an extension has posted one; the first stands.
     """
 
-    __slots__ = ("known", "reason", "said", "stage")
+    __slots__ = ("_runtime_ms", "known", "reason", "said", "stage")
 
-    def __init__(self, known: Extensions, *, external: bool) -> None:
-        """`external`: external extensions are about to be started; False: the runtime runs, and registered one."""
+    def __init__(self, known: Extensions, *, external: bool, runtime_ms: int = RUNTIME_MS) -> None:
+        """Begin.
+
+        Args:
+            known: the extensions.
+            external: external extensions are about to be started; False: the runtime runs, and registered one.
+            runtime_ms: how long the runtime has to end where there are external ones.
+        """
         self.known = known
+        self._runtime_ms = runtime_ms
         self.stage = Stage.STARTING if external else Stage.INIT
         self.reason: Reason = "spindown"
         self.said = ""
@@ -195,7 +202,7 @@ class Extending:
     def budget(self) -> Budget:
         """How long they have."""
         if any(one.external for one in self.known):
-            return Budget(EXTERNAL_MS, RUNTIME_MS)
+            return Budget(EXTERNAL_MS, self._runtime_ms)
         return Budget(INTERNAL_MS, INTERNAL_MS) if len(self.known) else Budget(0, 0)
 
     def _to(self, moment: Moment) -> None:

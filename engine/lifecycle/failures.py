@@ -95,6 +95,18 @@ def timed_out(timeout_s: float) -> Failure:
     return Failure("Sandbox.Timedout", f"Task timed out after {timeout_s:.2f} seconds", "timeout")
 
 
+def timed_out_alone(timeout_s: float) -> Failure:
+    """As `timed_out`, of one invocation among several: told without the request id (facts §12)."""
+    message = f"Task timed out after {timeout_s:.2f} seconds"
+    whole = msgspec.json.encode({"errorType": "Sandbox.Timedout", "errorMessage": message})
+    return Failure("Sandbox.Timedout", message, "timeout", whole)
+
+
+def init_timed_out_for_good(limit_s: float) -> Failure:
+    """Init did not end in its time, and there is no second one: the caller hears of it."""
+    return Failure("Sandbox.Timedout", f"Init timed out after {limit_s:.2f} seconds", "timeout")
+
+
 def init_timed_out() -> Failure:
     """Init did not end in its 10 seconds; only INIT_REPORT tells, the caller waits for the second Init."""
     return Failure("Runtime.Unknown", "Init timed out", "timeout")

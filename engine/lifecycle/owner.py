@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from engine.model.invocation import Invocation
 
 if TYPE_CHECKING:
+    from engine.lifecycle.concurrent.environment import ConcurrentEnvironment
     from engine.lifecycle.environment import Environment
+
+    AnyEnvironment: TypeAlias = Environment | ConcurrentEnvironment
 
 
 class Owner(Protocol):
-    """The dispatcher, as an environment sees it."""
+    """The dispatcher, as an environment sees it. What those with several invocations tell beside is in `concurrent`."""
 
     def environment_answered(self, environment: Environment, invocation: Invocation) -> None:
         """Its runtime has answered this invocation, which its caller is told next, and is expected back."""
@@ -22,19 +25,19 @@ class Owner(Protocol):
         """It can take an invocation."""
         ...
 
-    def environment_refused(self, environment: Environment, reason: str) -> None:
+    def environment_refused(self, environment: AnyEnvironment, reason: str) -> None:
         """The host would not make it."""
         ...
 
-    def environment_lost(self, environment: Environment) -> None:
+    def environment_lost(self, environment: AnyEnvironment) -> None:
         """It can take no invocation any more, and its memory is not free yet. May be told more than once."""
         ...
 
-    def environment_stuck(self, environment: Environment, reason: str) -> None:
+    def environment_stuck(self, environment: AnyEnvironment, reason: str) -> None:
         """Something of it would not be ended or removed; destroying it is tried again."""
         ...
 
-    def environment_gone(self, environment: Environment) -> None:
+    def environment_gone(self, environment: AnyEnvironment) -> None:
         """Nothing is left of it."""
         ...
 

@@ -167,7 +167,7 @@ class EnvironmentProcesses(ExtendedEnvironment):
     async def _spawn(self, sandbox: Sandbox, generation: int) -> Failure | None:
         """Start the runtime. Returns why not, if not."""
         try:
-            spec = await self.deployment.process(sandbox, self.log_stream)
+            spec = await self.deployment.process(sandbox, self.log_stream, self.initialization)
             process = await sandbox.spawn(spec, lambda exit_: self._process_ended(generation, exit_))
         except EntrypointMissing as error:
             return failures.invalid_entrypoint(str(error))

@@ -11,6 +11,7 @@ from engine.lifecycle.core import EnvironmentCore
 from engine.lifecycle.failures import Failure
 from engine.lifecycle.output import OutputReader
 from engine.lifecycle.states import Event, Phase
+from engine.model.initialization import InitializationType
 from engine.model.invocation import Invocation
 from engine.sandbox.api import Sandbox
 from engine.telemetry import report
@@ -26,11 +27,22 @@ class RecordedEnvironment(EnvironmentCore):
     Attributes:
         id: unique within the engine; also the sandbox's id.
         deployment: the function revision it runs.
+        initialization: how it comes to be initialised.
         log_stream: its log stream, kept over resets.
         created: monotonic seconds.
     """
 
-    __slots__ = ("_current", "_output", "_sandbox", "_story", "created", "deployment", "id", "log_stream")
+    __slots__ = (
+        "_current",
+        "_output",
+        "_sandbox",
+        "_story",
+        "created",
+        "deployment",
+        "id",
+        "initialization",
+        "log_stream",
+    )
 
     def __init__(
         self, environment_id: str, deployment: Deployment, *, init_timeout_s: float, freeze_after_s: float = inf
@@ -40,6 +52,7 @@ class RecordedEnvironment(EnvironmentCore):
         )
         self.id = environment_id
         self.deployment = deployment
+        self.initialization: InitializationType = deployment.initialization
         self.log_stream = deployment.log_stream()
         self.created = now()
         self._current: Invocation | None = None

@@ -11,7 +11,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from engine.model import managed
 from engine.model.function import FunctionVersion
+from engine.model.initialization import InitializationType
 from engine.sandbox.api import SandboxPaths
 
 #: Keys that CreateFunction refuses in Environment.Variables (AWS: "Using Lambda environment variables").
@@ -41,7 +43,12 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 def variables(
-    function: FunctionVersion, identity: Identity, paths: SandboxPaths, runtime_api: str, log_stream: str
+    function: FunctionVersion,
+    identity: Identity,
+    paths: SandboxPaths,
+    runtime_api: str,
+    log_stream: str,
+    initialization: InitializationType = "on-demand",
 ) -> dict[str, str]:
     """The whole environment of the runtime's process.
 
@@ -51,6 +58,7 @@ def variables(
         paths: where the process sees its code, its layers, its runtime and /tmp.
         runtime_api: ``host:port`` of this environment's Runtime API.
         log_stream: this environment's log stream.
+        initialization: how it comes to be initialised.
     """
     task, runtime_dir, opt = paths.task_root, paths.runtime_dir, paths.opt
     runtime = function.runtime or ""
@@ -99,7 +107,7 @@ def variables(
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
             "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group or f"/aws/lambda/{function.name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": initialization,
             "AWS_LAMBDA_RUNTIME_API": runtime_api,
             "LAMBDA_TASK_ROOT": task,
             "LAMBDA_RUNTIME_DIR": runtime_dir,
@@ -111,6 +119,9 @@ def variables(
         out["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{runtime}"
     for key in ("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_LAMBDA_MAX_CONCURRENCY"):
         out.pop(key, None)
+    concurrency = managed.concurrency(function)
+    if concurrency is not None:
+        out["AWS_LAMBDA_MAX_CONCURRENCY"] = str(concurrency)
     if function.log_format == "JSON":
         out["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
         out["AWS_LAMBDA_LOG_LEVEL"] = function.application_log_level or "INFO"

@@ -12,6 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from engine.model.layer import LayerUse
+from engine.model.managed import ManagedInstances
 
 PackageType = Literal["Zip", "Image"]
 State = Literal["Pending", "Active", "Inactive", "Failed"]
@@ -36,6 +37,7 @@ class FunctionVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
         code_size: bytes of the zip package.
         source_dir: absolute path of a live folder (hot reload) instead of a package; None for a package.
         layers: what is merged into /opt, in order.
+        managed_instances: set for a function whose environments take several invocations at a time.
         last_modified: AWS's string form, ``2024-01-02T03:04:05.678+0000``.
         revision_id: UUID that changes with each mutation.
         origin: of a published version: which ``$LATEST`` it was made of (:mod:`engine.store.versions`); else "".
@@ -64,6 +66,7 @@ class FunctionVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     vpc_config: dict[str, object] | None = None
     file_system_configs: tuple[dict[str, object], ...] = ()
     snap_start: Literal["None", "PublishedVersions"] = "None"
+    managed_instances: ManagedInstances | None = None
     log_format: Literal["Text", "JSON"] = "Text"
     log_group: str = ""
     application_log_level: str | None = None

@@ -6,9 +6,9 @@ back through five :class:`Effects`. So a million invocations can be simulated in
 a warm invocation costs two plain calls that allocate nothing.
 
 **The records.** A :class:`Pool` is one function revision; a :class:`Slot` is one environment of it. A slot is
-STARTING, READY (idle), BUSY (exactly one invocation), RETIRING (told to end, its memory not yet free), LOST (of no more
-use, and it would not end: its memory is promised to nobody) or GONE. The shell keeps what it needs in ``pool.data`` and
-``slot.environment``.
+STARTING, READY (idle), BUSY (exactly one invocation; for the other kind see `places`), RETIRING (told to end, its
+memory not yet free), LOST (of no more use, and it would not end: its memory is promised to nobody) or GONE. The shell
+keeps what it needs in ``pool.data`` and ``slot.environment``.
 
 **An invocation comes** (`submit`). Over its function's limit, it is refused: a function with reserved concurrency has
 its own limit, all others share what is left of the account's; waiting and running invocations count alike. Otherwise
@@ -23,6 +23,9 @@ cold start would cost a hundred times that wait. But patience is short, ``patien
 is over, or the returning environment dies, the pool wants one launched as ever, and the waiter takes whichever is
 first. So a runtime that answers and then lingers, or never comes back, holds nobody up for longer than that. The
 patient are always the newest waiters of the pool: those that a launch is under way for are served before them.
+
+**Several at a time.** Functions may have environments that take more than one invocation at once (AWS: Lambda Managed
+Instances). What is said here holds for them, place by place; what is different, and why, is the prose of `places`.
 
 **Room.** Every environment that is not GONE occupies its MemorySize of the host's budget. A pool that wants an
 environment is *promised* room, and the launch is made when the room is free: at once on a host with room to spare;
@@ -50,13 +53,14 @@ host is woken about once per keep-alive.
 
 No decision does more work when there are more functions or environments; with 100,000 functions in random order a
 warm one takes about twice its half microsecond, for the processor's caches (``benchmarks/scheduler.py``). Files:
-``state`` the records; ``core`` the decisions; ``room`` memory and turns; ``concurrency`` limits; ``check`` every
-invariant, in words and code; ``stats``; ``story`` a scheduler that remembers its last transitions, for tests.
+``state`` the records; ``core`` the decisions; ``places`` those about environments that take several; ``room`` memory
+and turns; ``concurrency`` limits; ``check`` every invariant, in words and code; ``stats``; ``story`` a scheduler that
+remembers its last transitions, for tests.
 """
 
 from __future__ import annotations
 
-from .core import Scheduler
+from .places import Scheduler
 from .state import (
     BUSY,
     GONE,
@@ -71,6 +75,8 @@ from .state import (
     Pool,
     Refusal,
     RetireReason,
+    SharedPool,
+    SharedSlot,
     Slot,
 )
 from .stats import PoolStats, SchedulerStats
@@ -92,5 +98,7 @@ __all__ = [
     "RetireReason",
     "Scheduler",
     "SchedulerStats",
+    "SharedPool",
+    "SharedSlot",
     "Slot",
 ]

@@ -10,10 +10,24 @@ from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .state import BUSY, GONE, LOST, READY, RETIRING, STARTING, InvariantViolation, Limit, Pool, Slot, Waiter
+from .state import (
+    BUSY,
+    GONE,
+    LOST,
+    READY,
+    RETIRING,
+    STARTING,
+    InvariantViolation,
+    Limit,
+    Pool,
+    SharedPool,
+    SharedSlot,
+    Slot,
+    Waiter,
+)
 
 if TYPE_CHECKING:
-    from .core import Scheduler
+    from .places import Scheduler
 
 Story = Callable[[object], str]
 
@@ -32,6 +46,7 @@ def check(scheduler: Scheduler[Any]) -> None:
     checker.room()
     checker.waiters()
     checker.patience()
+    checker.places()
     checker.concurrency()
     checker.nobody_is_forgotten()
 
@@ -54,19 +69,22 @@ def check_step(scheduler: Scheduler[Any], pool: Pool[Any]) -> None:
     wanted = pool.wanted
     patient = len(pool.patient or ())
     if not (
-        0 <= pool.late <= pool.starting
-        and patient <= pool.returning <= pool.busy
+        0 <= pool.late <= pool.coming
+        and patient <= pool.returning <= pool.busy * pool.capacity
         and pool.late + patient <= pool.waiting
         and pool.busy >= 0
         and pool.busy + pool.starting <= pool.held
         and 0 <= pool.granted <= max(wanted, 0)
         and (pool.ring is None) == (wanted <= pool.granted)
-        and (pool.top is None) == (pool.idle == 0)
-        and (pool.top is None or not pool.waiters)
-        and pool.busy - pool.returning + pool.waiting <= pool.limit.in_flight
+        and pool.running + pool.waiting <= pool.limit.in_flight
         and pool.contending == (pool.held > 0 or pool.waiting > 0)
     ):
         _fail(scheduler, "the pool's counters", pool)
+    if isinstance(pool, SharedPool):
+        if pool.top is not None or pool.bottom is not None or (pool.open and pool.waiters):
+            _fail(scheduler, "nobody waits while an environment of the pool is open", pool)
+    elif (pool.top is None) != (pool.idle == 0) or (pool.top is not None and pool.waiters):
+        _fail(scheduler, "nobody waits while an environment of the pool is ready", pool)
 
 
 def describe_room(scheduler: Scheduler[Any]) -> str:
@@ -92,7 +110,9 @@ class _Checker:
             chain(scheduler.pools(), (slot.pool for slot in self.every_slot))
         )
         self.in_state: Counter[tuple[Pool[Any], int]] = Counter((slot.pool, slot.state) for slot in self.every_slot)
-        self.returning: Counter[Pool[Any]] = Counter(slot.pool for slot in self.every_slot if slot.answered)
+        self.returning: Counter[Pool[Any]] = Counter()
+        for slot in self.every_slot:
+            self.returning[slot.pool] += slot.returning if isinstance(slot, SharedSlot) else slot.answered
 
     def equal(self, rule: str, got: object, expected: object, subject: object) -> None:
         if got != expected:
@@ -109,6 +129,8 @@ class _Checker:
             used = slot.state not in {STARTING, LOST}  # a lost one may never have come so far
             self.true("an environment in use has once become ready", not used or slot.since >= 0, slot)
             self.true("only a BUSY environment has answered", slot.state == BUSY or not slot.answered, slot)
+            if not isinstance(slot, SharedSlot):
+                self.equal("its invocation is expected", slot.expected, int(slot.state == STARTING), slot)
 
     def idle_order(self) -> None:
         """The list of idle environments holds the READY ones, each once, in the order in which they became ready.
@@ -132,7 +154,10 @@ class _Checker:
         self.equal("the idle list is complete", seen, {s for s in self.every_slot if s.state == READY}, sentinel)
 
     def pool(self, pool: Pool[Any]) -> None:
-        """A pool's stack is its READY environments; its counters count its environments; who waits has none ready."""
+        """A pool's stack is its READY environments; its counters count its environments; who waits has none ready.
+
+        (Those that take several invocations at a time are in no stack: see `places`.)
+        """
         stack: list[Slot[Any]] = []
         slot, above = pool.top, None
         while slot is not None:
@@ -142,13 +167,14 @@ class _Checker:
             slot, above = slot.below, slot
         self.true("the stack has its bottom", pool.bottom is above, pool)
         count = self.in_state
-        self.equal("READY environments on the stack", len(stack), count[pool, READY], pool)
+        shared = isinstance(pool, SharedPool)
+        self.equal("READY environments on the stack", len(stack), 0 if shared else count[pool, READY], pool)
         self.equal("starting", pool.starting, count[pool, STARTING], pool)
         self.equal("busy", pool.busy, count[pool, BUSY], pool)
         self.equal("returning", pool.returning, self.returning[pool], pool)
-        self.equal("held", pool.held, pool.starting + pool.busy + len(stack), pool)
+        self.equal("held", pool.held, pool.starting + pool.busy + count[pool, READY], pool)
         self.true("nobody waits while an environment of the pool is ready", not (pool.waiters and stack), pool)
-        self.true("a closed pool has no idle environment", pool.closed is None or not stack, pool)
+        self.true("a closed pool has no idle environment", pool.closed is None or not count[pool, READY], pool)
         self.true("nobody waits in a closed pool", pool.closed is None or not pool.waiters, pool)
         check_step(self.scheduler, pool)
 
@@ -210,6 +236,50 @@ class _Checker:
         due = self.scheduler._wake_at
         if queue:
             self.true("the end of patience is watched", due <= queue[0].patient_until, queue[0].pool)
+
+    def places(self) -> None:
+        """The places of an environment that takes several invocations at a time add up to its capacity, at most.
+
+        READY is one with nothing running and nothing returning, BUSY any other; its pool's totals are theirs. Open are
+        those with a free place, which are not draining, of a pool that is not closed. Places are expected until a time
+        that is watched. Nothing drains while no lean pool wants room.
+        """
+        expecting: set[SharedSlot[Any]] = set()
+        draining: set[SharedSlot[Any]] = set()
+        for pool in self.every_pool:
+            if not isinstance(pool, SharedPool):
+                continue
+            mine = [s for s in self.every_slot if s.pool is pool and isinstance(s, SharedSlot)]
+            held = [slot for slot in mine if slot.state in {STARTING, READY, BUSY}]
+            self.equal("slots of a pool", set(pool.slots), set(held), pool)
+            self.equal("running", pool.taken, sum(slot.running for slot in mine), pool)
+            self.equal("expected", pool.expected, sum(slot.expected for slot in mine), pool)
+            for slot in mine:
+                counts = (slot.places, slot.running, slot.returning, slot.expected)
+                used = slot.running + slot.returning > 0
+                self.true("a slot knows its pool", slot.home is pool and not slot.answered, slot)
+                self.true("no count of places is negative", min(counts) >= 0, slot)
+                self.true("its places are no more than its capacity", sum(counts) <= pool.capacity, slot)
+                known = any(counts[:3]) or (slot.expected and slot.state != STARTING)
+                self.true("only one in use has places", slot.state in {READY, BUSY} or not known, slot)
+                starting = slot.state != STARTING or slot.expected == pool.capacity
+                self.true("all places of one that starts are expected", starting, slot)
+                self.true("a BUSY one has something on it", slot.state != BUSY or used, slot)
+                self.true("a READY one has nothing on it", slot.state != READY or not used, slot)
+                is_open = slot.places > 0 and not slot.draining and pool.closed is None
+                self.equal("an open slot has a free place", slot in pool.open, is_open, slot)
+                self.true("what drains has something on it", slot.state == BUSY or not slot.draining, slot)
+                if slot.expected and slot.state != STARTING:
+                    expecting.add(slot)
+                if slot.draining:
+                    draining.add(slot)
+        queue = list(self.scheduler._expecting)
+        self.equal("the queue of expected places is complete", set(queue), expecting, "expected")
+        self.true("it is in order", queue == sorted(queue, key=lambda s: s.expected_until), "expected")
+        if queue:
+            self.true("its end is watched", self.scheduler._wake_at <= queue[0].expected_until, queue[0])
+        self.equal("those that drain", set(self.scheduler._draining), draining, "draining")
+        self.true("they drain for somebody", not draining or bool(self.scheduler._room.lean), list(draining)[:1])
 
     def concurrency(self) -> None:
         """Each accepted invocation, until it is answered, counts under the one limit of its function."""

@@ -25,7 +25,7 @@ class Function(Generic[I]):
     @property
     def in_flight(self) -> int:
         """Accepted invocations of the function that are not answered, over all its revisions."""
-        return sum(pool.busy - pool.returning + pool.waiting for pool in self.pools)
+        return sum(pool.running + pool.waiting for pool in self.pools)
 
 
 class Concurrency(Generic[I]):

@@ -12,12 +12,12 @@ costs about 1.4 times as much when `start` comes back in a list, even if "nothin
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator
 from math import inf
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
-from .check import check, check_step
 from .concurrency import Concurrency
 from .room import Room
 from .state import (
@@ -34,15 +34,20 @@ from .state import (
     Limit,
     Pool,
     RetireReason,
+    SharedSlot,
     Slot,
     Waiter,
-    unlink,
 )
-from .stats import SchedulerStats, stats
+
+if TYPE_CHECKING:
+    from engine.model.initialization import InitializationType
 
 
-class Scheduler(Generic[I]):
-    """Who gets the next invocation. See the package's prose for the rules.
+class Core(ABC, Generic[I]):
+    """Who gets the next invocation, of environments that take one at a time. See the package's prose for the rules.
+
+    `places.Scheduler` adds those that take several. The two meet in a few places of the cold path, where a pool's
+    `open` says which kind it is of.
 
     Every method takes `now`, monotonic seconds, which must not run backwards from call to call (`submit` is lenient).
 
@@ -55,7 +60,9 @@ class Scheduler(Generic[I]):
         "_alert",
         "_concurrency",
         "_deadlines",
+        "_draining",
         "_effects",
+        "_expecting",
         "_idle",
         "_idle_watched",
         "_patience",
@@ -127,6 +134,9 @@ class Scheduler(Generic[I]):
         self._turn_of: Pool[I] | None = None  # the pool that holds the others back, and until when
         self._turn_at = inf
         self.launches = self.evictions = self.expirations = self.throttles = 0
+        # Of environments that take several invocations at a time (see `places`):
+        self._expecting: OrderedDict[SharedSlot[I], None] = OrderedDict()  # in order of `expected_until`
+        self._draining: dict[SharedSlot[I], None] = {}
 
     # ------------------------------------------------------------------------------------------------ the hot path
 
@@ -222,18 +232,37 @@ class Scheduler(Generic[I]):
 
     # ------------------------------------------------------------------------------------------------ pools and limits
 
-    def open_pool(self, function: str, memory_mb: int) -> Pool[I]:
-        """Make the pool of one function revision, whose environments take `memory_mb` MB each.
+    def open_pool(
+        self,
+        function: str,
+        memory_mb: int,
+        capacity: int | None = None,
+        initialization: InitializationType = "on-demand",
+    ) -> Pool[I]:
+        """Make the pool of one function revision.
+
+        Args:
+            function: its name.
+            memory_mb: what each of its environments takes.
+            capacity: how many invocations each takes at a time, told place by place (see `places`); None for the
+                ordinary kind, which takes one and tells by `answered` and `ready`.
+            initialization: how its environments are initialised, which each of its slots says.
 
         Raises:
-            ValueError: `memory_mb` is not positive.
+            ValueError: `memory_mb` or `capacity` is not positive.
         """
         if memory_mb <= 0:
             raise ValueError(f"memory_mb of a pool of {function!r} must be positive, not {memory_mb}")
+        if capacity is not None and capacity <= 0:
+            raise ValueError(f"capacity of a pool of {function!r} must be positive, not {capacity}")
         record = self._concurrency.function(function)
-        pool: Pool[I] = Pool(function, memory_mb, record.limit)
+        pool = self._new_pool(function, memory_mb, record.limit, capacity)
+        pool.initialization = initialization
         record.pools[pool] = None
         return pool
+
+    def _new_pool(self, function: str, memory_mb: int, limit: Limit, capacity: int | None) -> Pool[I]:
+        return Pool(function, memory_mb, limit)
 
     def close_pool(self, now: float, pool: Pool[I]) -> list[I]:
         """The revision is superseded or deleted: idle environments retire now, busy and starting ones when done.
@@ -283,9 +312,9 @@ class Scheduler(Generic[I]):
         Raises:
             IllegalTransition: it was gone already.
         """
-        was_starting = slot.state == STARTING
+        coming = slot.expected
         self._bury(slot)
-        self._bereaved(now, slot.pool, was_starting=was_starting)
+        self._bereaved(now, slot.pool, coming)
 
     def lost(self, now: float, slot: Slot[I]) -> None:
         """No invocation may come to this environment any more, and it is not known when its memory will be free.
@@ -296,36 +325,31 @@ class Scheduler(Generic[I]):
         Raises:
             IllegalTransition: it was lost or gone already.
         """
-        pool = slot.pool
-        state = slot.state
-        self._unbook(slot, "lost")
-        slot.state = LOST
-        self._room.lost(pool, state)
-        self._bereaved(now, pool, was_starting=state == STARTING)
+        coming = slot.expected
+        self._lose(slot)
+        self._bereaved(now, slot.pool, coming)
 
-    def launch_failed(self, now: float, slot: Slot[I]) -> I | None:
-        """The host could not make this STARTING environment: `gone`, and the shell is to fail the oldest waiter.
+    def launch_failed(self, now: float, slot: Slot[I]) -> list[I]:
+        """The host could not make this STARTING environment: `gone`, and the shell is to fail the oldest waiters.
 
-        That costs each failure one invocation, so a function that cannot start does not relaunch for ever.
+        As many as the environment would have taken. So each failure costs an invocation, and a function that cannot
+        start does not relaunch for ever.
 
         Returns:
-            The invocation, forgotten by the scheduler, or None when nobody waits any more.
+            The invocations, forgotten by the scheduler; none when nobody waits any more.
 
         Raises:
             IllegalTransition: the slot is not STARTING.
         """
-        if slot.state != STARTING:
-            raise IllegalTransition(f"launch_failed for {slot!r}: only a STARTING environment can fail to launch")
-        pool = slot.pool
+        coming = self._failing(slot, "launch_failed")
         self._bury(slot)
-        if pool.closed is not None and not pool.held:
-            self._concurrency.drop_pool(pool)
-        failed: I | None = None
-        if pool.waiters:
-            failed = self._leave_first(pool)
-            self._room.settle(pool)
-        self._serve(now)
-        return failed
+        return self._failed(now, slot.pool, coming)
+
+    def init_failed(self, now: float, slot: Slot[I]) -> list[I]:
+        """This STARTING environment did not initialise and never will: `lost`, otherwise as `launch_failed`."""
+        coming = self._failing(slot, "init_failed")
+        self._lose(slot)
+        return self._failed(now, slot.pool, coming)
 
     def advance(self, now: float) -> float | None:
         """Do what is due: end patience, refuse waiters past their limit, retire what is too long idle, pass the turn.
@@ -341,7 +365,7 @@ class Scheduler(Generic[I]):
             if waiter.deadline > now:
                 break
             pool = waiter.pool
-            if pool.late < pool.starting:
+            if pool.late < pool.coming:
                 pool.late += 1
                 waiter.late = True
                 del deadlines[id(waiter.invocation)]
@@ -360,18 +384,6 @@ class Scheduler(Generic[I]):
         return None if self._wake_at == inf else self._wake_at
 
     # ------------------------------------------------------------------------------------------------ for the curious
-
-    def stats(self) -> SchedulerStats:
-        """Environments by state, memory used, invocations waiting. O(pools)."""
-        return stats(self)
-
-    def check(self) -> None:
-        """Compare every index with every other; raises InvariantViolation. O(everything): for tests."""
-        check(self)
-
-    def check_step(self, pool: Pool[I]) -> None:
-        """The O(1) part of :meth:`check`: the host's totals and this pool's counters."""
-        check_step(self, pool)
 
     def story(self, subject: object) -> str:
         """The last transitions of a slot or pool, one per line; "" here: see ``engine.scheduler.story``."""
@@ -393,6 +405,9 @@ class Scheduler(Generic[I]):
         return orphans
 
     def _wait(self, now: float, pool: Pool[I], invocation: I) -> None:
+        if pool.open:
+            self._take_place(pool, invocation)
+            return
         if pool.closed is not None:
             raise IllegalTransition(f"submit to {pool!r}: its revision is superseded; resolve the function again")
         room = self._room
@@ -459,6 +474,7 @@ class Scheduler(Generic[I]):
         if slot.state != STARTING:
             raise IllegalTransition(f"ready for {slot!r}: only a STARTING or BUSY environment can become ready")
         slot.since = now
+        slot.expected = 0
         slot.pool.starting -= 1
 
     def _ready_otherwise(self, now: float, slot: Slot[I], broken: bool) -> None:
@@ -493,7 +509,7 @@ class Scheduler(Generic[I]):
         """Whether a pool with waiters of its own must give this environment up for a pool that has less."""
         room = self._room
         pool = slot.pool
-        if not room.lean or now < slot.since + self.turn_s or not room.is_rich(pool):
+        if not room.lean or now <= slot.since + self.turn_s or not room.is_rich(pool):
             return False
         first = room.claimant()
         return first is not None and first.ring is room.lean
@@ -510,6 +526,8 @@ class Scheduler(Generic[I]):
         """Launch, promise and evict until nobody wants room or the pool whose turn it is must wait for some."""
         room = self._room
         if self._serving or not room.pending:
+            if self._draining and not self._serving:
+                self._reopen()
             return  # a call from within an effect: the loop below, further up the stack, sees the change
         self._serving = True
         try:
@@ -536,9 +554,11 @@ class Scheduler(Generic[I]):
         if self._turn_of is not None and self._turn_of.ring is None:
             self._end_turn()
         self._alert = room.pending or not self._idle_watched
+        if self._draining and not room.lean:
+            self._reopen()
 
     def _launch(self, pool: Pool[I]) -> None:
-        slot: Slot[I] = Slot(pool)
+        slot = Slot(pool) if pool.open is None else self._new_slot(pool)
         self._room.launched(pool)
         self._slots[slot] = None
         self.launches += 1
@@ -574,25 +594,59 @@ class Scheduler(Generic[I]):
             self._room.pass_turn(pool)
 
     def _retire(self, slot: Slot[I], reason: RetireReason) -> None:
-        unlink(slot)
+        slot.unlink()
         self._retire_unlinked(slot, reason)
 
     def _retire_unlinked(self, slot: Slot[I], reason: RetireReason) -> None:
+        pool = slot.pool
+        coming = 0 if pool.open is None else self._forget(slot)
         slot.state = RETIRING
-        self._room.retired(slot.pool)
+        self._room.retired(pool)
         self._effects.retire(slot, reason)
+        if coming:
+            self._disappoint(pool, coming)
 
-    def _bereaved(self, now: float, pool: Pool[I], *, was_starting: bool) -> None:
-        """An environment of the pool is of no more use; a late waiter that it was starting for is refused."""
+    def _failing(self, slot: Slot[I], event: str) -> int:
+        """How many invocations wait for it, at most; it must be STARTING."""
+        if slot.state != STARTING:
+            raise IllegalTransition(f"{event} for {slot!r}: only a STARTING environment can fail to start")
+        return slot.expected
+
+    def _failed(self, now: float, pool: Pool[I], coming: int) -> list[I]:
+        """A start came to nothing: those that it was for, oldest first, are the shell's to answer."""
         if pool.closed is not None and not pool.held:
             self._concurrency.drop_pool(pool)
-        refused: I | None = None
-        if was_starting and pool.late:
-            refused = self._leave_first(pool)
+        failed: list[I] = []
+        while pool.waiters and len(failed) < coming:
+            failed.append(self._leave_first(pool))
+        if failed:
             self._room.settle(pool)
-        if refused is not None:
-            self._refuse_late(refused)
         self._serve(now)
+        return failed
+
+    def _bereaved(self, now: float, pool: Pool[I], coming: int) -> None:
+        """An environment of the pool is of no more use; late waiters that it was starting for are refused."""
+        if pool.closed is not None and not pool.held:
+            self._concurrency.drop_pool(pool)
+        self._disappoint(pool, coming)
+        self._serve(now)
+
+    def _disappoint(self, pool: Pool[I], coming: int) -> None:
+        """Refuse the late waiters of the pool that waited for `coming` invocations to be taken."""
+        refused: list[I] = []
+        while pool.late and len(refused) < coming:
+            refused.append(self._leave_first(pool))
+        if refused:
+            self._room.settle(pool)
+        for invocation in refused:
+            self._refuse_late(invocation)
+
+    def _lose(self, slot: Slot[I]) -> None:
+        """LOST: out of its pool's lists and counts, its memory still on the host's books."""
+        state = slot.state
+        self._unbook(slot, "lost")
+        slot.state = LOST
+        self._room.lost(slot.pool, state)
 
     def _bury(self, slot: Slot[I]) -> None:
         """GONE: out of every list and every count."""
@@ -606,20 +660,23 @@ class Scheduler(Generic[I]):
         """Out of its pool's lists and counts, whatever its state."""
         state = slot.state
         pool = slot.pool
+        if state == GONE or (state == LOST and event == "lost"):
+            raise IllegalTransition(f"{event} for {slot!r}: it is {STATE_NAMES[state]} already")
+        if pool.open is not None:
+            self._unbook_places(slot)
         if state == READY:
-            unlink(slot)
+            slot.unlink()
         elif state == BUSY:
             pool.busy -= 1
             if slot.answered:
                 slot.answered = False
                 pool.returning -= 1
                 self._trust(pool)
-            else:
+            elif pool.open is None:
                 pool.limit.in_flight -= 1
         elif state == STARTING:
             pool.starting -= 1
-        elif state == GONE or (state == LOST and event == "lost"):
-            raise IllegalTransition(f"{event} for {slot!r}: it is {STATE_NAMES[state]} already")
+            slot.expected = 0
 
     def _link_at_bottom(self, slot: Slot[I]) -> None:
         pool = slot.pool
@@ -630,6 +687,10 @@ class Scheduler(Generic[I]):
         else:
             above.below = slot
         pool.bottom = slot
+        self._link_idle(slot)
+
+    def _link_idle(self, slot: Slot[I]) -> None:
+        """The newest of the idle environments."""
         idle = self._idle
         slot.newer = idle
         slot.older = idle.older
@@ -688,3 +749,26 @@ class Scheduler(Generic[I]):
                 due = min(due, oldest.ready_since + self.turn_s)
         self._alert = self._room.pending or not self._idle_watched
         return due
+
+    # ------------------------------------------------------------------------------------------------ several at a time
+    # For pools whose `open` is not None.
+
+    @abstractmethod
+    def _take_place(self, pool: Pool[I], invocation: I) -> None:
+        """An environment of it is open: start the invocation there."""
+
+    @abstractmethod
+    def _new_slot(self, pool: Pool[I]) -> Slot[I]:
+        """The record of one more environment. Before the room is told."""
+
+    @abstractmethod
+    def _unbook_places(self, slot: Slot[I]) -> None:
+        """An environment ends, with whatever is on it."""
+
+    @abstractmethod
+    def _forget(self, slot: Slot[I]) -> int:
+        """It is of no more use to its pool; how many places were still expected of it. Before the room is told."""
+
+    @abstractmethod
+    def _reopen(self) -> None:
+        """Nobody waits for the room of those that drain."""

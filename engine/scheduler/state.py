@@ -8,7 +8,10 @@ them, and owns two fields: :attr:`Slot.environment` and :attr:`Pool.data`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from engine.model.initialization import InitializationType
 
 I = TypeVar("I")  # noqa: E741  # the shell's invocation object: opaque here, compared by identity
 I_contra = TypeVar("I_contra", contravariant=True)
@@ -45,7 +48,7 @@ class Effects(Protocol[I_contra]):
         ...
 
     def launch(self, slot: Slot[Any], /) -> None:
-        """Make a new environment for ``slot.pool``; later ``ready``, ``gone`` or ``launch_failed``."""
+        """Make a new environment for ``slot.pool``; later ``ready`` or one of its opposites."""
         ...
 
     def retire(self, slot: Slot[Any], reason: RetireReason, /) -> None:
@@ -88,6 +91,8 @@ class Slot(Generic[I]):
         state: STARTING, READY, BUSY, RETIRING, LOST or GONE.
         answered: BUSY, but its invocation is answered: it is *returning*, and will be `ready` in a moment.
         environment: whatever the shell keeps here; never looked at.
+        initialization: how it comes to be initialised; nothing is decided by it here.
+        expected: invocations that it may take and has not asked for yet: 1 while STARTING, then 0.
         ready_since: when it last became idle (seconds); meaningful while READY.
         since: when it first became ready; -1.0 before.
     """
@@ -98,6 +103,8 @@ class Slot(Generic[I]):
         "answered",
         "below",
         "environment",
+        "expected",
+        "initialization",
         "newer",
         "older",
         "pool",
@@ -110,6 +117,8 @@ class Slot(Generic[I]):
         self.pool = pool
         self.state: int = STARTING
         self.answered = False
+        self.initialization: InitializationType = pool.initialization
+        self.expected = 1
         self.environment: Any = None
         self.ready_since = -1.0
         self.since = -1.0
@@ -118,6 +127,22 @@ class Slot(Generic[I]):
         self.newer: Slot[I] = self
         self.above: Slot[I] | None = None
         self.below: Slot[I] | None = None
+
+    def unlink(self) -> None:
+        """Out of both lists, wherever it stands in them; it is READY. The hot path has its own, shorter, copy."""
+        self.older.newer = self.newer
+        self.newer.older = self.older
+        pool, above, below = self.pool, self.above, self.below
+        if above is None:
+            pool.top = below
+        else:
+            above.below = below
+        if below is None:
+            pool.bottom = above
+        else:
+            below.above = above
+        self.above = self.below = None
+        self.older = self.newer = self
 
     def __repr__(self) -> str:
         return (
@@ -149,9 +174,12 @@ class Pool(Generic[I]):
     Attributes:
         function: the function's name: what concurrency limits are counted by.
         memory_mb: what each environment of it takes from the host's budget, in MB.
+        capacity: invocations that one environment of it takes at a time: 1 here, see `places` for more.
+        initialization: how environments of it that are launched on a caller's behalf are initialised.
         data: whatever the shell keeps here; never looked at.
         closed: None while open; else why ("stale", "shutdown"): nothing new starts, whatever is done retires.
         top, bottom: the stack of READY environments, most recently used on top, those that need a re-init below.
+        open: None here; not None in a :class:`SharedPool`, whose environments are in no stack.
         busy, starting: environments in these states.
         returning: how many of the busy ones have answered.
         held: environments STARTING, READY or BUSY (RETIRING and LOST ones are no more of use to the pool).
@@ -166,15 +194,18 @@ class Pool(Generic[I]):
         "__weakref__",
         "bottom",
         "busy",
+        "capacity",
         "closed",
         "contending",
         "data",
         "function",
         "granted",
         "held",
+        "initialization",
         "late",
         "limit",
         "memory_mb",
+        "open",
         "patient",
         "returning",
         "ring",
@@ -186,11 +217,14 @@ class Pool(Generic[I]):
     def __init__(self, function: str, memory_mb: int, limit: Limit) -> None:
         self.function = function
         self.memory_mb = memory_mb
+        self.capacity = 1
+        self.initialization: InitializationType = "on-demand"
         self.limit = limit
         self.data: Any = None
         self.closed: RetireReason | None = None
         self.top: Slot[I] | None = None
         self.bottom: Slot[I] | None = None
+        self.open: OrderedDict[SharedSlot[I], None] | None = None
         self.busy = 0
         self.starting = 0
         self.returning = 0
@@ -217,6 +251,16 @@ class Pool(Generic[I]):
         return waiting - self.starting - len(self.patient) if self.patient else waiting - self.starting
 
     @property
+    def coming(self) -> int:
+        """Invocations that environments on their way will take: the late waiters trust in these."""
+        return self.starting
+
+    @property
+    def running(self) -> int:
+        """Invocations that were started and are not answered."""
+        return self.busy - self.returning
+
+    @property
     def idle(self) -> int:
         """Environments that are READY."""
         return self.held - self.starting - self.busy
@@ -229,18 +273,87 @@ class Pool(Generic[I]):
         )
 
 
-def unlink(slot: Slot[I]) -> None:
-    """Take a READY slot out of both lists, wherever it stands. The hot path has its own, shorter, copy of this."""
-    slot.older.newer = slot.newer
-    slot.newer.older = slot.older
-    pool, above, below = slot.pool, slot.above, slot.below
-    if above is None:
-        pool.top = below
-    else:
-        above.below = below
-    if below is None:
-        pool.bottom = above
-    else:
-        below.above = above
-    slot.above = slot.below = None
-    slot.older = slot.newer = slot
+class SharedSlot(Slot[I]):
+    """The record of an environment that takes several invocations at a time.
+
+    Attributes:
+        home: its pool.
+        places: free places.
+        running: invocations on it that are not answered.
+        returning: places whose worker is expected back in a moment.
+        expected: places that have not shown up yet: while STARTING all of them, then until `expected_until` (seconds).
+        draining: given nothing more, and retired when nothing is on it any more.
+    """
+
+    __slots__ = ("draining", "expected_until", "home", "places", "returning", "running")
+
+    def __init__(self, pool: SharedPool[I]) -> None:
+        super().__init__(pool)
+        self.home = pool
+        self.expected = pool.capacity
+        self.places = self.running = self.returning = 0
+        self.expected_until = -1.0
+        self.draining = False
+
+    def unlink(self) -> None:
+        """Out of the list of idle environments; it is READY."""
+        self.older.newer = self.newer
+        self.newer.older = self.older
+        self.older = self.newer = self
+
+    def __repr__(self) -> str:
+        return (
+            f"<SharedSlot {id(self):#x} {STATE_NAMES[self.state]} of {self.pool.function!r} {self.pool.memory_mb} MB"
+            f" places={self.places} running={self.running} returning={self.returning} expected={self.expected} of"
+            f" {self.home.capacity} since={self.since:.6f} ready_since={self.ready_since:.6f}"
+            f"{' draining' if self.draining else ''}>"
+        )
+
+
+class SharedPool(Pool[I]):
+    """One function revision whose environments take several invocations at a time.
+
+    Attributes:
+        open: environments with a free place that may be given something, the next to be used last. `top` stays None.
+        taken: invocations on its environments that are not answered; `returning`, likewise, counts places here.
+        expected: places that are expected, of all its environments.
+        slots: environments STARTING, READY or BUSY.
+    """
+
+    __slots__ = ("expected", "slots", "taken")
+
+    open: OrderedDict[SharedSlot[I], None]
+
+    def __init__(self, function: str, memory_mb: int, limit: Limit, capacity: int) -> None:
+        super().__init__(function, memory_mb, limit)
+        self.capacity = capacity
+        self.open = OrderedDict()  # pyright: ignore[reportIncompatibleVariableOverride]  # narrower: never None here
+        self.taken = 0
+        self.expected = 0
+        self.slots: dict[SharedSlot[I], None] = {}
+
+    @property
+    def wanted(self) -> int:
+        """Environments to be launched, or promised room already: as many as the waiters fill that nothing comes for.
+
+        Rounded up: a single waiter wants a whole environment. Negative when more places come than are waited for.
+        """
+        return -((self.expected + len(self.patient or ()) - self.waiting) // self.capacity)
+
+    @property
+    def coming(self) -> int:
+        """Invocations that places on their way will take."""
+        return self.expected
+
+    @property
+    def running(self) -> int:
+        """Invocations that were started and are not answered."""
+        return self.taken
+
+    def __repr__(self) -> str:
+        return (
+            f"<SharedPool {self.function!r} {self.memory_mb} MB of {self.capacity} starting={self.starting}"
+            f" idle={self.idle} busy={self.busy} open={len(self.open)} running={self.taken} returning={self.returning}"
+            f" expected={self.expected} granted={self.granted} waiting={self.waiting}"
+            f" patient={len(self.patient or ())} late={self.late}{' closed' if self.closed else ''}>"
+        )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from .core import Scheduler
+    from .places import Scheduler
 
 
 class PoolStats(NamedTuple):
-    """One pool: environments by state, and invocations that wait for one."""
+    """One pool: environments by state, how many invocations each takes; invocations running, and waiting."""
 
     function: str
     memory_mb: int
@@ -18,6 +18,8 @@ class PoolStats(NamedTuple):
     busy: int
     waiting: int
     closed: bool
+    capacity: int
+    running: int
 
 
 class SchedulerStats(NamedTuple):
@@ -32,6 +34,7 @@ class SchedulerStats(NamedTuple):
     retiring: int
     lost: int
     waiting: int
+    running: int
     launches: int
     evictions: int
     expirations: int
@@ -43,7 +46,9 @@ def stats(scheduler: Scheduler[Any]) -> SchedulerStats:
     """Gather the figures. O(pools); pools that neither hold nor wait for anything are left out of the list."""
     room = scheduler._room
     pools = tuple(
-        PoolStats(p.function, p.memory_mb, p.starting, p.idle, p.busy, p.waiting, p.closed is not None)
+        PoolStats(
+            p.function, p.memory_mb, p.starting, p.idle, p.busy, p.waiting, p.closed is not None, p.capacity, p.running
+        )
         for p in scheduler.pools()
         if p.contending
     )
@@ -57,6 +62,7 @@ def stats(scheduler: Scheduler[Any]) -> SchedulerStats:
         retiring=room.leaving,
         lost=room.environments - room.leaving - sum(p.starting + p.ready + p.busy for p in pools),
         waiting=sum(p.waiting for p in pools),
+        running=sum(p.running for p in pools),
         launches=scheduler.launches,
         evictions=scheduler.evictions,
         expirations=scheduler.expirations,

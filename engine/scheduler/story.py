@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from .core import Scheduler
-from .state import STATE_NAMES, Effects, I, Pool, Refusal, RetireReason, Slot
+from .places import Scheduler
+from .state import STATE_NAMES, Effects, I, Pool, Refusal, RetireReason, SharedSlot, Slot
 
 
 class _Recorder:
@@ -99,10 +99,35 @@ class RecordedScheduler(Scheduler[I]):
         self.note("lost", slot.pool, slot)
         super().lost(now, slot)
 
-    def launch_failed(self, now: float, slot: Slot[I]) -> I | None:
+    def launch_failed(self, now: float, slot: Slot[I]) -> list[I]:
         self._now = now
         self.note("launch failed", slot.pool, slot)
         return super().launch_failed(now, slot)
+
+    def init_failed(self, now: float, slot: Slot[I]) -> list[I]:
+        self._now = now
+        self.note("init failed", slot.pool, slot)
+        return super().init_failed(now, slot)
+
+    def place_free(self, now: float, slot: SharedSlot[I]) -> None:
+        self._now = now
+        self.note("place free", slot.pool, slot)
+        super().place_free(now, slot)
+
+    def place_answered(self, now: float, slot: SharedSlot[I], returns: bool = True) -> None:
+        self._now = now
+        self.note("place answered" if returns else "place timed out", slot.pool, slot)
+        super().place_answered(now, slot, returns)
+
+    def place_withdrawn(self, now: float, slot: SharedSlot[I]) -> None:
+        self._now = now
+        self.note("place withdrawn", slot.pool, slot)
+        super().place_withdrawn(now, slot)
+
+    def place_abandoned(self, now: float, slot: SharedSlot[I]) -> None:
+        self._now = now
+        self.note("place abandoned", slot.pool, slot)
+        super().place_abandoned(now, slot)
 
     def withdraw(self, now: float, pool: Pool[I], invocation: I) -> bool:
         self._now = now

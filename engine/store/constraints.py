@@ -35,7 +35,7 @@ class Text(Struct, frozen=True, kw_only=True):
 
 
 class Number(Struct, frozen=True, kw_only=True):
-    """An integer."""
+    """An integer, or, where the request says so, any number."""
 
     min: int | None = None
     max: int | None = None
@@ -143,7 +143,7 @@ def _value(shape: Shape, value: object, path: str, faults: list[str]) -> None:
         assert isinstance(value, str)
         faults += [_fault(value, path, broken, sensitive=shape.sensitive) for broken in violations(shape, value)]
     elif isinstance(shape, Number):
-        assert isinstance(value, int)
+        assert isinstance(value, int | float)
         if shape.max is not None and value > shape.max:
             faults.append(_fault(value, path, f"Member must have value less than or equal to {shape.max}"))
         if shape.min is not None and value < shape.min:

@@ -82,6 +82,22 @@ class LoggingConfig(Struct, frozen=True, kw_only=True, rename="pascal", omit_def
     log_group: str | None = None
 
 
+class ManagedInstancesConfig(Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
+    """On which capacity provider, and how many invocations one environment takes at a time."""
+
+    capacity_provider_arn: str | None = None
+    per_execution_environment_max_concurrency: int | None = None
+    execution_environment_memory_gib_per_vcpu: float | None = field(
+        default=None, name="ExecutionEnvironmentMemoryGiBPerVCpu"
+    )
+
+
+class CapacityProviderConfig(Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
+    """Makes a function one of AWS's managed instances."""
+
+    lambda_managed_instances_capacity_provider_config: ManagedInstancesConfig | None = None
+
+
 class Settings(Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
     """What CreateFunction and UpdateFunctionConfiguration have in common. Members typed `dict` are not built yet."""
 
@@ -103,7 +119,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults
     ephemeral_storage: EphemeralStorage | None = None
     snap_start: SnapStart | None = None
     logging_config: LoggingConfig | None = None
-    capacity_provider_config: dict[str, object] | None = None
+    capacity_provider_config: CapacityProviderConfig | None = None
     durable_config: dict[str, object] | None = None
     runtime_config: dict[str, object] | None = None
     accelerator_config: dict[str, object] | None = None

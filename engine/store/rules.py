@@ -21,7 +21,7 @@ from engine.model.limits import (
     MEMORY_MB_MAX,
     TIMEOUT_S_MAX,
 )
-from engine.store import shapes
+from engine.store import managed, shapes
 from engine.store.constraints import check
 from engine.store.requests import (
     CreateFunctionRequest,
@@ -39,7 +39,6 @@ MAX_NAME: Final = 64
 
 _NOT_BUILT: Final = (
     "image_config",
-    "capacity_provider_config",
     "durable_config",
     "runtime_config",
     "accelerator_config",
@@ -233,7 +232,7 @@ def created(request: CreateFunctionRequest, function: FunctionVersion) -> Functi
         log_group=f"/aws/lambda/{function.name}",
         architectures=_plain(request.architectures) or ("x86_64",),
     )
-    return configured(request, base)
+    return configured(request, managed.created(request.capacity_provider_config, base))
 
 
 def configured(request: Settings, function: FunctionVersion) -> FunctionVersion:
@@ -270,6 +269,7 @@ def configured(request: Settings, function: FunctionVersion) -> FunctionVersion:
         changes["file_system_configs"] = tuple(_without_nulls(item) for item in request.file_system_configs)
     if request.snap_start is not None and request.snap_start.apply_on is not None:
         changes["snap_start"] = request.snap_start.apply_on
+    changes.update(managed.changes(request, function))
     if request.logging_config is not None:
         changes.update(_logging(request.logging_config, function))
     return msgspec.structs.replace(function, **changes)

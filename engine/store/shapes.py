@@ -126,6 +126,27 @@ LOGGING_CONFIG: Final = Members(
     }
 )
 
+CAPACITY_PROVIDER_CONFIG: Final = Members(
+    of={
+        "LambdaManagedInstancesCapacityProviderConfig": Members(
+            of={
+                "CapacityProviderArn": Text(
+                    min=1,
+                    max=140,
+                    pattern=(
+                        r"arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:capacit"
+                        r"y-provider:[a-zA-Z0-9-_]+"
+                    ),
+                ),
+                "PerExecutionEnvironmentMaxConcurrency": Number(min=1, max=1_600),
+                "ExecutionEnvironmentMemoryGiBPerVCpu": Number(min=2, max=8),
+            },
+            required=("CapacityProviderArn",),
+        )
+    },
+    required=("LambdaManagedInstancesCapacityProviderConfig",),
+)
+
 #: Runtime is not among them: AWS answers a wrong one with InvalidParameterValueException and a text of its own.
 SETTINGS: Final[dict[str, Shape]] = {
     "Role": ROLE,
@@ -143,6 +164,7 @@ SETTINGS: Final[dict[str, Shape]] = {
     "EphemeralStorage": Members(of={"Size": Number(min=512, max=32_768)}, required=("Size",)),
     "SnapStart": Members(of={"ApplyOn": Text(enum=("PublishedVersions", "None"))}),
     "LoggingConfig": LOGGING_CONFIG,
+    "CapacityProviderConfig": CAPACITY_PROVIDER_CONFIG,
 }
 
 CREATE_FUNCTION: Final = Members(

@@ -18,6 +18,8 @@ HOST, PORT = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
 ROOT = "/2018-06-01/runtime/"
 VERBS = ["echo", "fail", "unserialisable", "size", "count", "context", "exit", "stream"]
 counted = 0
+answering = threading.Lock()
+many = int(os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "1"))
 
 
 class Gone(Exception):
@@ -152,6 +154,11 @@ def context_of(headers, past={}):
     past.update(told)
     if FLAW == "deadline-in-seconds":
         told["remainingMs"] /= 1000
+    if FLAW == "shared-context":
+        global shared
+        shared = told
+        time.sleep(0.3)
+        told = shared
     if FLAW == "mangled-context" and client:
         told["clientContext"] = {"k": "?"}
     return told
@@ -189,6 +196,13 @@ def next_invocation(connection):
 
 
 def post(connection, path, body, headers=None):
+    if FLAW == "one-answer-at-a-time":
+        with answering:
+            return post_now(connection, path, body, headers)
+    return post_now(connection, path, body, headers)
+
+
+def post_now(connection, path, body, headers):
     answers = {413, 410, 403, 400}
     for _ in range(3):
         try:
@@ -264,6 +278,8 @@ def serve_one(connection):
             "{" if FLAW == "bad-xray" else '{"working_directory":"/","exceptions":[],"paths":[]}'
         )
         post(connection, f"invocation/{request_id}/error", error_of(error), {**echoed, **more})
+        if FLAW == "worker-ends-with-error" and many > 1:
+            time.sleep(60)
         if FLAW == "dies-of-errors" or (FLAW == "dies-of-odd-headers" and "JSON" in type(error).__name__):
             sys.exit("after an error")
         return None
@@ -360,10 +376,10 @@ def main():
     initialise(connection)
     if FLAW == "polls-twice":
         threading.Thread(target=work, args=(Connection(),), daemon=True).start()
-    many = int(os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "1"))
-    if FLAW == "too-few-workers" and many > 1:
-        many -= 1
-    for _ in range(many - 1):
+    workers = many
+    if many > 1 and FLAW in {"too-few-workers", "too-many-workers"}:
+        workers += 1 if FLAW == "too-many-workers" else -1
+    for _ in range(workers - 1):
         threading.Thread(target=work, args=(Connection(),), daemon=True).start()
     work(connection)
 

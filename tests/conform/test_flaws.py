@@ -74,6 +74,10 @@ FLAWS = {
     "restore-impatient": "restore.waits",
     "restore-stays": "restore.resumes",
     "too-few-workers": "concurrent.polls",
+    "too-many-workers": "concurrent.bounded",
+    "shared-context": "concurrent.context",
+    "worker-ends-with-error": "concurrent.error",
+    "one-answer-at-a-time": "concurrent.independent",
     "ignores-sigterm": "end.sigterm",
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import java
 from tests.support.cli import lambent
-from tests.support.clients import AWS_LAMBDA_RIC, AWSLAMBDARIC, OUR_NODE, ROOT, rust
+from tests.support.clients import AWS_LAMBDA_RIC, AWS_LAMBDA_RIC_4, AWSLAMBDARIC, OUR_NODE, ROOT, rust
 from tests.support.require import requires
 
 DEVIATIONS = Path(__file__).with_name("deviations")
@@ -57,7 +57,7 @@ def test_our_rust_bootstrap_keeps_the_clauses_for_a_function_that_echoes():
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("client", [AWSLAMBDARIC, AWS_LAMBDA_RIC], ids=lambda client: client.name)
+@pytest.mark.parametrize("client", [AWSLAMBDARIC, AWS_LAMBDA_RIC, AWS_LAMBDA_RIC_4], ids=lambda client: client.name)
 def test_aws_clients_deviate_only_where_that_is_recorded(client, tmp_path):
     language, file = ("python", "app.py") if client.family == "python" else ("nodejs", "app.js")
     folder = client.folder(tmp_path / "package", (BOOTSTRAPS / language / "conform" / file).read_text())

@@ -76,6 +76,33 @@ def test_n_invocations_are_one_cold_and_then_warm(app):
     assert all(one["function_error"] is None and one["duration_ms"] >= 0 for one in answers)
 
 
+MEETS = """
+import os, time
+TMP = os.environ.get("TMPDIR", "/tmp")
+def handler(event, context):
+    open(os.path.join(TMP, "meet." + context.aws_request_id), "w").close()
+    while sum(name.startswith("meet.") for name in os.listdir(TMP)) < 3:
+        time.sleep(0.002)
+    return context.aws_request_id
+"""
+
+
+def test_max_concurrency_invokes_together_and_one_environment_takes_them(tmp_path):
+    code = python_function(tmp_path / "meets", MEETS)
+    done = lambent("run", str(code), "--max-concurrency", "3", "-n", "3", "--timeout", "20", "--json")
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, len(answers)) == (0, 3)
+    assert sum(one["init_ms"] is not None for one in answers) == 1
+    assert done.stderr.count("INIT_START") == 1
+
+
+@pytest.mark.parametrize("many", ["0", "1601", "x"])
+def test_a_concurrency_that_no_environment_can_have_is_refused(app, many):
+    done = lambent("run", str(app), "--max-concurrency", many)
+    assert done.returncode == 2
+    assert "--max-concurrency" in done.stderr
+
+
 USES_LAYERS = """
 import first, second, os
 def handler(event, context):

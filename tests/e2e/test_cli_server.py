@@ -145,6 +145,29 @@ def test_deploy_keeps_a_handler_that_was_named_but_follows_a_change_of_language(
     assert "bootstrap is there" in err
 
 
+def test_deploy_max_concurrency_makes_a_function_of_that_kind_and_ps_shows_how_many_run(app, call, server):
+    code, _, err = call("deploy", str(app), "--name", "several", "--max-concurrency", "3")
+    assert code == 0, err
+    assert call("invoke", "several", "{}")[0] == 0
+    _, out, _ = call("ps", "several")
+    (row,) = out.splitlines()[1:]
+    assert " 0 of 3 " in row
+    _, out, _ = call("ps", "several", "--json")
+    (environment,) = json.loads(out)
+    assert (environment["in_flight"], environment["capacity"]) == (0, 3)
+
+    code, _, err = call("deploy", str(app), "--name", "several", "--timeout", "9")
+    assert code == 0, err
+    config = client_of(server.url).get_function_configuration(FunctionName="several")
+    managed = config["CapacityProviderConfig"]["LambdaManagedInstancesCapacityProviderConfig"]
+    assert (managed["PerExecutionEnvironmentMaxConcurrency"], config["Timeout"]) == (3, 9)
+
+    assert call("deploy", str(app), "--name", "single")[0] == 0
+    code, _, err = call("deploy", str(app), "--name", "single", "--max-concurrency", "3")
+    assert code == 1
+    assert "delete it first" in err
+
+
 def test_deploy_publish_makes_a_version_that_invoke_reaches_by_its_qualifier(app, call):
     code, out, err = call("deploy", str(app), "--name", "versioned", "--publish")
     assert (code, out) == (0, "arn:aws:lambda:us-east-1:000000000000:function:versioned:1\n")

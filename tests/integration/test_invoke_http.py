@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import socket
 
 import anyio.to_thread
 import pytest
 
 from engine import Engine
-from engine.store.requests import SnapStart, UpdateFunctionConfigurationRequest
+from engine.store.requests import SnapStart, TracingConfig, UpdateFunctionConfigurationRequest
 from tests.support.functions import ECHO, bootstrap
 
 PATH = "/2015-03-31/functions/echo/invocations"
@@ -153,6 +154,24 @@ async def test_context_and_trace_reach_the_runtime(served):
     assert seen["lambda-runtime-aws-request-id"] == reply[1]["x-amzn-requestid"]
     assert int(seen["lambda-runtime-deadline-ms"]) > 0
     assert seen["lambda-runtime-invoked-function-arn"] == "arn:aws:lambda:us-east-1:000000000000:function:echo"
+
+
+async def test_an_active_function_is_a_part_of_the_trace_and_decides_whether_it_is_sampled(served):
+    engine, address = served
+    await engine.registry.update_configuration(
+        UpdateFunctionConfigurationRequest(function_name="echo", tracing_config=TracingConfig(mode="Active"))
+    )
+    root = "Root=1-5759e988-bd862e3fe1be46a994272793"
+    given = [{}, {"X-Amzn-Trace-Id": root}, {"X-Amzn-Trace-Id": f"{root};Parent=53995c3f42cd8ad8;Sampled=0"}]
+    for warm_up in (False, True):
+        requests = [("POST", PATH, b'"headers"', headers) for headers in given]
+        replies = await anyio.to_thread.run_sync(lambda: ask(address, *requests, warm_up=warm_up))  # noqa: B023
+        traces = [json.loads(body)["lambda-runtime-trace-id"] for _, _, body in replies]
+        assert traces == [headers["x-amzn-trace-id"] for _, headers, _ in replies]
+        assert all(re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=[01]", t) for t in traces)
+        assert len({trace.split(";")[1] for trace in traces} | {"Parent=53995c3f42cd8ad8"}) == 4
+        assert [trace.startswith(root) for trace in traces] == [False, True, True]
+        assert traces[2].endswith("Sampled=0")
 
 
 async def test_a_connection_may_change_from_invoke_to_the_control_plane_and_back(served):

@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from runtime_api import BodySource, HttpConnection, Invocation, RuntimeFault, RuntimeServer
+from runtime_api import BodySource, ConcurrentRuntimeServer, HttpConnection, Invocation, RuntimeFault, RuntimeServer
 
 ROOT = "/2018-06-01/runtime"
 ACCEPTED = b'HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"status":"OK"}\n'
@@ -165,6 +165,9 @@ class Host:
         if self.on_next is not None:
             self.on_next()
 
+    def runtime_left(self) -> None:
+        self._note("left")
+
     def runtime_response(self, invocation: Invocation, body: bytes, content_type: bytes) -> None:
         self._note("response", invocation.request_id, body, content_type)
 
@@ -299,10 +302,12 @@ class Endpoint:
 
 
 @contextlib.asynccontextmanager
-async def endpoint(*, restore: bool = False, host: Host | None = None) -> AsyncIterator[Endpoint]:
+async def endpoint(
+    *, restore: bool = False, host: Host | None = None, capacity: int | None = None
+) -> AsyncIterator[Endpoint]:
     """Serve on a loopback port; afterwards assert that no exception reached the loop and nothing is left open."""
     host = host or Host()
-    server = RuntimeServer(host, restore=restore)
+    server = RuntimeServer(host, restore=restore) if capacity is None else ConcurrentRuntimeServer(host, capacity)
     with socket.create_server(("127.0.0.1", 0)) as sock:
         here = Endpoint(server, host, sock)
         asyncio.get_running_loop().set_exception_handler(lambda _, context: here.problems.append(context))

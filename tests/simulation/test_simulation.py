@@ -25,6 +25,11 @@ PLANS = {
         seed=7, invocations=30_000, p_again=0.9, p_lingers=0.2, p_dies_returning=0.05
     ),
     "nobody is patient": Plan(seed=8, invocations=20_000, patience_s=0.0),
+    "every environment takes several at a time": Plan(seed=9, invocations=30_000, memory_mb=16_384, p_shared=1.0),
+    "none does": Plan(seed=10, invocations=20_000, memory_mb=32_768, p_shared=0.0),
+    "workers that dawdle, stay away and vanish": Plan(
+        seed=11, invocations=30_000, p_shared=1.0, p_again=0.9, p_lingers=0.2, p_dies_returning=0.05, p_idle_dies=0.02
+    ),
     "every event checked in full": replace(SMALL, seed=6, invocations=1_500, check_every=1),
 }
 
@@ -64,6 +69,10 @@ def test_every_kind_of_trouble_happens() -> None:
     assert report.updates
     assert report.resubmitted
     assert report.turns_passed
+    assert report.outcomes["init failed"]
+    assert report.withdrawn
+    assert report.abandoned
+    assert report.peak_draining
 
 
 # -- a simulation that cannot fail would prove nothing: break the scheduler in one place each
@@ -119,7 +128,34 @@ def break_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scheduler, "_end_patience", lambda *_: None)
 
 
+def break_draining(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "_must_drain", lambda *_: False)
+
+
+def break_reopening(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "_reopen", lambda *_: None)
+
+
+def break_expecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Scheduler._expect
+    monkeypatch.setattr(Scheduler, "_expect", lambda self, slot, places: real(self, slot, places) if places else None)
+
+
+def break_packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Scheduler._take
+    monkeypatch.setattr(Scheduler, "_take", lambda self, slot: (real(self, slot), slot.home.open.pop(slot, None)))
+
+
+def break_withdrawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "place_withdrawn", lambda *_: None)
+
+
 SABOTAGES = [
+    break_draining,
+    break_reopening,
+    break_expecting,
+    break_packing,
+    break_withdrawing,
     break_budget,
     break_answers,
     break_turns,

@@ -20,10 +20,11 @@ from itertools import accumulate
 from math import inf
 from typing import Any
 
-from engine.scheduler import BUSY, READY, STARTING, InvariantViolation, Pool, Scheduler, Slot
+from engine.scheduler import BUSY, READY, STARTING, InvariantViolation, Pool, Scheduler, SharedSlot, Slot
 from engine.scheduler.story import RecordedScheduler
 
 from .fairness import WatchedRoom
+from .sharing import Sharing, Workers
 
 MAX_START_S = 10.0
 """No environment takes longer to start: Lambda's init time limit."""
@@ -55,6 +56,7 @@ class Plan:
     p_launch_fails: float = 0.01
     p_start_dies: float = 0.005
     p_idle_dies: float = 0.001
+    p_shared: float = 0.3  # of functions: their environments take several invocations at a time
     updates_per_s: float = 1.0
     reserves_per_s: float = 0.2
     check_every: int = 2_000
@@ -85,19 +87,23 @@ class Report:
     peak_waiting_pools: int = 0
     promises: int = 0
     turns_passed: int = 0
+    withdrawn: int = 0
+    abandoned: int = 0
+    peak_draining: int = 0
     digest: str = ""
 
 
 class Function:
     """A made-up function: how often, how long, how large."""
 
-    def __init__(self, number: int, dice: random.Random) -> None:
+    def __init__(self, number: int, dice: random.Random, p_shared: float) -> None:
         self.name = f"f{number}"
         self.weight = 1 / (number + 1) ** 1.1  # Zipf: the first function has about a sixth of all invocations
         self.memory_mb = dice.choices((128, 256, 512, 1024, 3008, 10_240), (50, 20, 15, 10, 4, 1))[0]
         self.median_s = min(dice.lognormvariate(-3.5, 1.2), 5.0)
         self.timeout_s = dice.choice((1.0, 3.0, 10.0, 60.0))
         self.init_s = dice.lognormvariate(-3.2, 1.0)
+        self.capacity = dice.choice((1, 2, 4, 16, 64)) if dice.random() < p_shared else None
         self.pool: Pool[Invocation] | None = None
 
 
@@ -153,13 +159,14 @@ class World:
         )
         self.room = WatchedRoom(plan.memory_mb, plan.max_environments)
         self.scheduler._room = self.room
-        self.functions = [Function(number, dice) for number in range(plan.functions)]
+        self.functions = [Function(number, dice, plan.p_shared) for number in range(plan.functions)]
         self.weights = list(accumulate(f.weight for f in self.functions))
         mb_s = sum(f.weight * f.memory_mb * f.median_s * 1.3 for f in self.functions) / self.weights[-1]
         self.rate_at_full = plan.memory_mb / mb_s
         self.used_mb = 0
         self.environments = 0
         self.submitted = 0
+        self.sharing = Sharing(self)
         self.open = 0  # invocations without an outcome
 
     # -- the clock
@@ -220,18 +227,18 @@ class World:
     def submit(self, invocation: Invocation) -> None:
         function = invocation.function
         if function.pool is None:
-            function.pool = self.scheduler.open_pool(function.name, function.memory_mb)
+            function.pool = self.scheduler.open_pool(function.name, function.memory_mb, function.capacity)
         pool = invocation.pool = function.pool
         invocation.submitted = self.now
-        idle = pool.idle
+        idle = pool.idle if pool.open is None else len(pool.open)
         starting = pool.starting
-        coming = pool.returning + starting if self.scheduler.patience_s and pool.wanted <= 0 else 0
+        coming = pool.returning + pool.coming if self.scheduler.patience_s and pool.wanted <= 0 else 0
         self.scheduler.submit(self.now, pool, invocation)
         if invocation.where == "new":
             if idle:
                 raise self.violation(f"{invocation!r} was not started though an environment was ready", pool)
             if pool.starting > starting and pool.waiting <= coming:
-                raise self.violation(f"launched for {invocation!r} though {coming} environments are coming", pool)
+                raise self.violation(f"launched for {invocation!r} though {coming} places are coming", pool)
             invocation.where = "waiting"
         self._after(pool)
 
@@ -266,6 +273,8 @@ class World:
             function.pool = None
             if dice.random() < 0.2:
                 function.memory_mb = dice.choice((128, 256, 512, 1024))
+            if dice.random() < 0.1:
+                function.capacity = dice.choice((None, 1, 4, 16))
             deleted = dice.random() < 0.1
             for orphan in orphans:
                 if orphan.where != "waiting":
@@ -290,13 +299,8 @@ class World:
     # -- effects
 
     def start(self, slot: Slot[Invocation], invocation: Invocation) -> None:
-        environment: Environment = slot.environment
-        if environment.invocation is not None:
-            raise self.violation(
-                f"{invocation!r} was given to an environment that has {environment.invocation!r}", slot
-            )
-        if not environment.alive or slot.state != BUSY or slot.pool is not invocation.pool:
-            raise self.violation(f"{invocation!r} was given to an environment that cannot take it", slot)
+        if slot.pool is not invocation.pool:
+            raise self.violation(f"{invocation!r} was given to an environment of another pool", slot)
         if invocation.where == "new":
             self.report.warm += 1
         elif invocation.where == "waiting":
@@ -306,8 +310,18 @@ class World:
         else:
             raise self.violation(f"{invocation!r} was started twice", slot)
         invocation.where = "running"
+        self.tell(f"start {slot.environment.number} {invocation.number}")
+        if isinstance(slot, SharedSlot):
+            self.sharing.start(slot, invocation)
+            return
+        environment: Environment = slot.environment
+        if environment.invocation is not None:
+            raise self.violation(
+                f"{invocation!r} was given to an environment that has {environment.invocation!r}", slot
+            )
+        if not environment.alive or slot.state != BUSY:
+            raise self.violation(f"{invocation!r} was given to an environment that cannot take it", slot)
         environment.invocation = invocation
-        self.tell(f"start {environment.number} {invocation.number}")
         dice, plan, function = self.dice, self.plan, invocation.function
         init = self._init_time(function) if environment.broken else 0.0
         environment.broken = False
@@ -328,7 +342,8 @@ class World:
             raise self.violation(f"{self.used_mb} MB in {self.environments} environments exceed the budget", slot)
         self.report.peak_memory_mb = max(self.report.peak_memory_mb, self.used_mb)
         self.report.peak_environments = max(self.report.peak_environments, self.environments)
-        slot.environment = Environment(self.report.launches)
+        kind = Workers if isinstance(slot, SharedSlot) else Environment
+        slot.environment = kind(self.report.launches)
         self.tell(f"launch {slot.pool.function}")
         dice, plan = self.dice, self.plan
         chance = dice.random()
@@ -338,13 +353,16 @@ class World:
             self.after(dice.expovariate(100.0), self.launch_fails, slot)
         elif chance < plan.p_launch_fails + plan.p_start_dies:
             self.after(dice.expovariate(10.0), self.die, slot)
+        elif isinstance(slot, SharedSlot):
+            self.sharing.launch(slot)
         else:
             function = self.functions[int(slot.pool.function[1:])]
             self.after(self._init_time(function), self.started, slot, dice.random() < plan.p_init_fails)
 
     def retire(self, slot: Slot[Invocation], reason: str) -> None:
-        if slot.environment.invocation is not None:
-            raise self.violation(f"an environment with {slot.environment.invocation!r} was retired ({reason})", slot)
+        runs = slot.environment.running if isinstance(slot, SharedSlot) else slot.environment.invocation
+        if runs:
+            raise self.violation(f"an environment with {runs!r} was retired ({reason})", slot)
         self.tell(f"retire {slot.environment.number} {reason}")
         self.report.expirations += reason == "keep-alive"
         self.report.evictions += reason == "evicted"
@@ -414,7 +432,7 @@ class World:
         if invocation.where == "waiting" and invocation.submitted + self.plan.patience_s < self.now:
             self.report.impatient += 1
             wants = pool.ring is not None or pool.granted
-            if not pool.starting and not wants:
+            if not pool.coming and not wants:
                 raise self.violation(f"{invocation!r} is held for longer than {self.plan.patience_s} s", pool)
 
     def crash(self, slot: Slot[Invocation], invocation: Invocation) -> Pool[Invocation] | None:
@@ -445,6 +463,8 @@ class World:
 
     def die(self, slot: Slot[Invocation], _: Invocation | None = None) -> Pool[Invocation] | None:
         """The environment is gone. Told once, in whatever state it is: other events of it come too late."""
+        if isinstance(slot, SharedSlot):
+            return self.sharing.die(slot)
         environment: Environment = slot.environment
         if environment.alive:
             self._release(slot)
@@ -458,8 +478,7 @@ class World:
     def launch_fails(self, slot: Slot[Invocation]) -> Pool[Invocation] | None:
         if slot.environment.alive and slot.state == STARTING:
             self._release(slot)
-            failed = self.scheduler.launch_failed(self.now, slot)
-            if failed is not None:
+            for failed in self.scheduler.launch_failed(self.now, slot):
                 self.outcome(failed, "launch failed")
         return slot.pool
 
@@ -492,9 +511,10 @@ class World:
     def _gave_way(self, slot: Slot[Invocation]) -> None:
         """A rich pool must not go on with an old environment while a lean pool waits for room."""
         room = self.room
-        if room.lean and room.is_rich(slot.pool) and self.now >= slot.since + self.scheduler.turn_s:
+        if room.lean and room.is_rich(slot.pool) and self.now > slot.since + self.scheduler.turn_s:
             first = next(iter(room.lean))
-            if not room.is_rich(first):
+            enough = isinstance(slot, SharedSlot) and len(self.scheduler._draining) >= len(room.lean)
+            if not room.is_rich(first) and not enough:
                 raise self.violation(f"the environment should have been given up for {first!r}", slot)
 
     def _after(self, touched: Pool[Invocation] | None) -> None:
@@ -504,6 +524,7 @@ class World:
             self.scheduler.check_step(touched)
         if room.used_mb != self.used_mb or room.environments != self.environments:
             raise self.violation(f"the scheduler counts {room.used_mb} MB, {room.environments}: not {self.used_mb} MB")
+        self.report.peak_draining = max(self.report.peak_draining, len(self.scheduler._draining))
         waiting_pools = len(room.lean) + len(room.rich)
         self.report.peak_waiting_pools = max(self.report.peak_waiting_pools, waiting_pools)
 
@@ -512,11 +533,14 @@ class World:
         self.report.full_checks += 1
         self.scheduler.check()
         stats = self.scheduler.stats()
-        answered = sum(
-            slot.environment.invocation is not None and slot.environment.invocation.where != "running"
+        told = sum(
+            slot.environment.invocation is not None
+            and slot.environment.invocation.where != "running"
+            and not slot.answered
             for slot in self.scheduler._slots
-        )  # they return, or are being killed
-        if stats.waiting + stats.busy - answered != self.open:
+            if not isinstance(slot, SharedSlot)
+        )  # timed out, and being killed
+        if stats.waiting + stats.running - told != self.open:
             raise self.violation(f"{self.open} invocations have no outcome, but the scheduler knows of {stats}")
 
     def finish(self) -> None:

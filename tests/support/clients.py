@@ -20,7 +20,8 @@ from tests.support.families import NODE, PYTHON, RUBY
 from tests.support.require import requires, unavailable
 
 ROOT = Path(__file__).parents[2]
-NODE_CLIENT = ROOT / "tests/conformance/nodejs/node_modules/aws-lambda-ric"
+NODE_CLIENTS = ROOT / "tests/conformance/nodejs/node_modules"
+NODE_CLIENT = NODE_CLIENTS / "aws-lambda-ric"
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,21 @@ def _aws_lambda_ric(folder: Path, source: str) -> None:
     _script(folder / "bootstrap", f'exec {shutil.which("node")} node_modules/aws-lambda-ric/bin/index.mjs "$_HANDLER"')
 
 
+def _aws_lambda_ric_4(folder: Path, source: str) -> None:
+    """The same of version 4, which serves several invocations at a time. It wants Node.js 22, and runs on 20 as well."""
+    requires("node")
+    client = NODE_CLIENTS / "aws-lambda-ric-4"
+    if not (client / "rapid-client.node").exists():
+        unavailable("aws-lambda-ric 4 is not installed (scripts/setup-node-clients.sh)")
+    target = folder / "node_modules/aws-lambda-ric"
+    target.mkdir(parents=True)
+    for part in ("index.mjs", "package.json", "rapid-client.node"):
+        shutil.copy(client / part, target)
+    (folder / "app.js").write_text(source)
+    node = shutil.which("node")
+    _script(folder / "bootstrap", f'exec {node} node_modules/aws-lambda-ric/index.mjs "$_HANDLER"')
+
+
 def rust(name: str) -> Path:
     """The compiled bootstrap of ``bootstraps/rust/<name>``; skips when it was not built."""
     built = ROOT / "bootstraps/rust" / name / "target/release/bootstrap"
@@ -148,4 +164,7 @@ AWSLAMBDARIC = Client(
 )
 AWS_LAMBDA_RIC = Client(
     "aws-lambda-ric", "nodejs", "provided.al2023", "app.handler", _aws_lambda_ric, NODE, "require('nowhere')"
+)
+AWS_LAMBDA_RIC_4 = Client(
+    "aws-lambda-ric-4", "nodejs", "provided.al2023", "app.handler", _aws_lambda_ric_4, NODE, "require('nowhere')"
 )

@@ -141,6 +141,11 @@ def test_budgets(extensions, budget):
     assert Extending(extensions, external=False).budget() == budget
 
 
+def test_a_runtime_may_have_longer_where_there_are_external_extensions():
+    assert Extending(known("a"), external=True, runtime_ms=600).budget() == Budget(2000, 600)
+    assert Extending(known(internal=("a",)), external=False, runtime_ms=600).budget() == Budget(500, 500)
+
+
 def test_the_first_reason_to_end_stands():
     extending = Extending(known("x"), external=True)
     extending.end("timeout")

@@ -80,6 +80,22 @@ def refusal(act) -> tuple[str, str]:
     return refused.value.error_type, str(refused.value)
 
 
+def test_where_several_invocations_are_in_flight_nobody_is_told_of_them():
+    known = Extensions(lambda: str(uuid.uuid4()), invocations=False)
+    known.expect("outside")
+    for events in ([INVOKE], [SHUTDOWN, INVOKE]):
+        assert refusal(lambda events=events: known.register("outside", events, open=True)) == (
+            "Extension.InvalidEventType",
+            "INVOKE: ErrorInvalidEventType",
+        )
+        assert refusal(lambda events=events: known.register("inside", events, open=True)) == (
+            "Extension.InvalidEventType",
+            "No events allowed for internal extensions",
+        )
+    assert known.register("outside", [SHUTDOWN], open=True).events == (SHUTDOWN,)
+    assert known.register("inside", [], open=True).events == ()
+
+
 def test_a_name_that_is_expected_is_external_and_any_other_is_internal(known):
     known.expect("outside")
     assert known.registering()

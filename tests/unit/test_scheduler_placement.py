@@ -131,20 +131,20 @@ def test_a_launch_that_fails_costs_one_invocation_and_the_others_get_another() -
     host.scheduler.submit(0.0, pool, "one")
     host.scheduler.submit(0.0, pool, "two")
     host.told()
-    assert host.scheduler.launch_failed(0.1, host.slots[0]) == "one"
+    assert host.scheduler.launch_failed(0.1, host.slots[0]) == ["one"]
     assert host.told() == [("launch", pool)]
-    assert host.scheduler.launch_failed(0.2, host.slots[1]) == "two"
+    assert host.scheduler.launch_failed(0.2, host.slots[1]) == ["two"]
     assert host.told() == []
     host.scheduler.submit(0.3, pool, "three")
     assert host.scheduler.withdraw(0.3, pool, "three")
-    assert host.scheduler.launch_failed(0.4, host.slots[2]) is None
+    assert host.scheduler.launch_failed(0.4, host.slots[2]) == []
 
 
 def test_a_launch_that_fails_on_the_spot_neither_recurses_nor_loops() -> None:
     class Refusing(Host):
         def launch(self, slot):
             super().launch(slot)
-            self.failed.append(self.scheduler.launch_failed(0.0, slot))
+            self.failed.extend(self.scheduler.launch_failed(0.0, slot))
 
     host = Refusing(account_concurrency=10_000, memory_mb=10)
     host.failed = []

@@ -88,7 +88,7 @@ def test_a_late_waiter_may_hang_up_or_be_failed_by_its_launch() -> None:
     host.scheduler.advance(2.0)
     host.told()
     assert host.scheduler.withdraw(3.0, pool, "one")
-    assert host.scheduler.launch_failed(4.0, host.slots[0]) == "two"
+    assert host.scheduler.launch_failed(4.0, host.slots[0]) == ["two"]
     assert host.told() == []
 
 

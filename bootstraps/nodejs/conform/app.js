@@ -17,7 +17,7 @@ exports.handler = async (event, context) => {
       requestId: context.awsRequestId,
       arn: context.invokedFunctionArn,
       remainingMs: context.getRemainingTimeInMillis(),
-      traceId: process.env._X_AMZN_TRACE_ID,
+      traceId: context.xRayTraceId || process.env._X_AMZN_TRACE_ID, // the environment is shared by those that run at once
       clientContext: context.clientContext && context.clientContext.custom,
     };
   }

@@ -36,13 +36,32 @@ async def _polls(session: Session) -> list[Exchange]:
     return polls
 
 
-@CONCURRENCY.clause(
-    "polls", "With AWS_LAMBDA_MAX_CONCURRENCY=3 it has three polls parked, and not more.", variables=_SETTING
-)
+async def _answer(session: Session, request_id: str, verb: str = "response") -> Exchange:
+    """The whole answer to this invocation, not yet accepted; polls that come before it are let wait."""
+    wanted = f"POST of …/{request_id}/{verb}"
+    exchange = await session.request(wanted)
+    while exchange.target == NEXT:
+        exchange = await session.request(wanted)
+    if not exchange.target.endswith(f"/{request_id}/{verb}"):
+        fail("another request came", wanted, exchange)
+    await session.body(exchange)
+    return exchange
+
+
+def _event(session: Session, value: object) -> bytes:
+    return encode({"do": "echo", "value": value} if "echo" in session.verbs else value)
+
+
+@CONCURRENCY.clause("polls", "With AWS_LAMBDA_MAX_CONCURRENCY=3 it has three polls parked.", variables=_SETTING)
 async def polls(session: Session) -> None:
     found = await _polls(session)
     if len(found) != _MANY:
         fail(f"there are {len(found)} parked polls", f"{_MANY}")
+
+
+@CONCURRENCY.clause("bounded", "It has no more polls parked than it was told.", weight=SHOULD, variables=_SETTING)
+async def bounded(session: Session) -> None:
+    await _polls(session)
     await session.silence(0.5, f"{_MANY} parked polls and nothing else")
 
 
@@ -53,8 +72,7 @@ async def matched(session: Session) -> None:
     given: dict[str, str] = {}
     for number, poll in enumerate(await _polls(session)):
         value = f"value {number}"
-        event = {"do": "echo", "value": value} if "echo" in session.verbs else value
-        given[await session.give(poll, encode(event), request_id=f"concurrent-{number}")] = value
+        given[await session.give(poll, _event(session, value), request_id=f"concurrent-{number}")] = value
     while given:
         exchange = await session.request("an answer to each")
         if exchange.target == NEXT:
@@ -67,6 +85,64 @@ async def matched(session: Session) -> None:
         await exchange.accept()
 
 
+@CONCURRENCY.clause("context", "Invocations that run at the same time have contexts of their own.", variables=_SETTING)
+async def context(session: Session) -> None:
+    session.need("context", "tell its context")
+    given: dict[str, str] = {}
+    for number, poll in enumerate(await _polls(session)):
+        request_id, trace = f"concurrent-{number}", f"Root=1-5759e988-{number:024x};Parent=53995c3f42cd8ad8;Sampled=1"
+        headers = {"Lambda-Runtime-Trace-Id": trace}
+        given[await session.give(poll, encode({"do": "context"}), request_id=request_id, headers=headers)] = trace
+    while given:
+        exchange = await session.request("an answer to each")
+        if exchange.target == NEXT:
+            continue
+        told = json.loads(await session.body(exchange))
+        request_id = told["requestId"]
+        if not exchange.target.endswith(f"/{request_id}/response"):
+            fail("it has the request id of another invocation", "its own", exchange)
+        trace = given.pop(request_id)
+        if told.get("traceId") not in {None, trace}:
+            fail("it has the trace header of another invocation", trace, exchange)
+        await exchange.accept()
+
+
+@CONCURRENCY.clause(
+    "error", "An error of one is posted as its own, leaves the others, and its worker polls again.", variables=_SETTING
+)
+async def error(session: Session) -> None:
+    session.need("fail", "fail")
+    first, *others = await _polls(session)
+    given = {await session.give(first, encode({"do": "fail", "message": "of one"})): "error"}
+    for number, poll in enumerate(others):
+        given[await session.give(poll, _event(session, number))] = "response"
+    workers, asking = len(given), 0
+    while given or asking < workers:
+        exchange = await session.request("an answer to each, and a poll of each worker")
+        if exchange.target == NEXT:
+            asking += 1
+            continue
+        request_id = exchange.target.split("/")[-2]
+        verb = given.pop(request_id, None)
+        if verb is None or not exchange.target.endswith(f"/{verb}"):
+            fail("another request came", f"POST of …/{request_id}/{verb}", exchange)
+        await session.body(exchange)
+        await exchange.accept()
+
+
+@CONCURRENCY.clause(
+    "independent", "An answer that is slow to be accepted holds no other worker up.", weight=SHOULD, variables=_SETTING
+)
+async def independent(session: Session) -> None:
+    first, *others = await _polls(session)
+    held = await _answer(session, await session.give(first, _event(session, "held")))
+    for number, poll in enumerate(others):
+        exchange = await _answer(session, await session.give(poll, _event(session, number)))
+        session.holds(exchange, number)
+        await exchange.accept()
+    await held.accept()
+
+
 @CONCURRENCY.clause(
     "late",
     "410 to the answer of one (its time is over) leaves the others, and the worker polls again.",
@@ -75,17 +151,9 @@ async def matched(session: Session) -> None:
 )
 async def late(session: Session) -> None:
     first, *others = await _polls(session)
-    event = {"do": "echo", "value": 1} if "echo" in session.verbs else 1
-    request_id = await session.give(first, encode(event))
-    post = await session.post(request_id, accept=False)
+    post = await _answer(session, await session.give(first, _event(session, 1)))
     await post.answer(410, b'{"errorMessage":"Invoke timeout","errorType":"InvokeTimeout"}')
     again = await session.poll("GET of next by the same worker")
     for poll in (again, *others):
-        request_id = await session.give(poll, encode(event))
-        exchange = await session.request("its answer")
-        while exchange.target == NEXT:
-            exchange = await session.request("its answer")
-        if not exchange.target.endswith(f"/{request_id}/response"):
-            fail("another request came", f"POST of …/{request_id}/response", exchange)
-        await session.body(exchange)
+        exchange = await _answer(session, await session.give(poll, _event(session, 1)))
         await exchange.accept()

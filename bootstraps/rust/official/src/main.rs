@@ -1,4 +1,5 @@
-//! A function on AWS's own Rust runtime (`lambda_runtime` on crates.io), unchanged: it runs on Lambent as on Lambda.
+//! A function on AWS's own Rust runtime (`lambda_runtime` on crates.io), unchanged: it runs on Lambent as on Lambda,
+//! one invocation at a time or, with AWS_LAMBDA_MAX_CONCURRENCY, several.
 //! With the handler `stream` it streams the event's `pieces`, and waits in between where one is the number of a port.
 
 use lambda_runtime::streaming::{channel, Body, Response};
@@ -6,7 +7,12 @@ use lambda_runtime::{service_fn, Error, LambdaEvent};
 use serde_json::{json, Value};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Barrier;
+
+/// Where invocations with `{"meet": n}` wait until there are n of them.
+static MEETING: OnceLock<Barrier> = OnceLock::new();
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -14,7 +20,7 @@ async fn main() -> Result<(), Error> {
     if std::env::var("_HANDLER").is_ok_and(|name| name == "stream") {
         lambda_runtime::run(service_fn(stream)).await
     } else {
-        lambda_runtime::run(service_fn(handler)).await
+        lambda_runtime::run_concurrent(service_fn(handler)).await
     }
 }
 
@@ -39,6 +45,9 @@ async fn handler(event: LambdaEvent<Value>) -> Result<Value, Error> {
     lambda_runtime::tracing::info!(request_id = %context.request_id, "called");
     if let Some(message) = payload.get("fail").and_then(Value::as_str) {
         return Err(message.to_owned().into());
+    }
+    if let Some(many) = payload.get("meet").and_then(Value::as_u64) {
+        MEETING.get_or_init(|| Barrier::new(many as usize)).wait().await;
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64;
     Ok(json!({
