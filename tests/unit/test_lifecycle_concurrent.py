@@ -392,12 +392,13 @@ EVENTS = {
     Event.STUCK: lambda core: core.not_closed(1.0, ""),
 }
 INTERNAL = {Event.DEADLINE, Event.FREEZE, Event.RETRY}  # the core's own, on its timer
+NEVER = {Event.STREAM}  # its Runtime API server collects responses
 PLACED = {Event.BEGIN, Event.RESPONSE, Event.ERROR}  # illegal for one that is not there, even where the table has them
 ILLEGAL = [
     (phase, event)
     for phase in TRANSITIONS
     for event in Event
-    if event not in INTERNAL and (event not in TRANSITIONS[phase] or event in PLACED)
+    if event not in INTERNAL | NEVER and (event not in TRANSITIONS[phase] or event in PLACED)
 ]
 
 
