@@ -417,7 +417,9 @@ assert libc.mount(b"none", b"/dev", b"tmpfs", 0, None) == 0
 os.mknod("/dev/null", 0o20666, os.makedev(1, 3))
 from engine.sandbox.disks import Disks
 with Disks(Path(sys.argv[1])).make(16) as made:
-    print(sorted(os.listdir("/dev")) == sorted(["null", "loop-control", made.device[5:]]))
+    found = set(os.listdir("/dev")) - {"null"}
+    # Besides, at most nodes of devices that another engine of this host was faster to take.
+    print({"loop-control", made.device[5:]} <= found and all(name.startswith("loop") for name in found))
 """
 
 
