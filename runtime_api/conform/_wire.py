@@ -182,16 +182,14 @@ class Wire:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer, number))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # not by itself: it may be cancelled before it begins
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         sock = writer.get_extra_info("socket")
         if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            while await self._exchange(reader, writer, number):
-                pass
-        finally:
-            writer.close()
+        while await self._exchange(reader, writer, number):
+            pass
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
         """One request and its answer. False when there will be no further one."""
