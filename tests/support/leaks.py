@@ -1,4 +1,4 @@
-"""Whether a test left anything behind: descriptors, processes, listening sockets, files, what engines made of the host.
+"""Whether a test left anything behind: descriptors, processes, threads, listeners, files, what engines made of the host.
 
 As a fixture, set up before whatever makes environments and checked after all of it is gone::
 
@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import os
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -45,12 +46,15 @@ class Traces:
     processes: dict[int, str] = field(default_factory=dict)
     listeners: set[str] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
+    threads: set[str] = field(default_factory=set)
 
     @classmethod
     def now(cls, *folders: Path) -> Traces:
         """Look around: this process's descriptors and listening sockets, its descendants, what is in `folders`."""
         me = psutil.Process()
         traces = cls(descriptors=_descriptors())
+        named = (thread.name for thread in threading.enumerate())
+        traces.threads.update(name for name in named if name.startswith("lambent"))
         for child in me.children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 traces.processes[child.pid] = f"{child.pid} ({child.status()}) {' '.join(child.cmdline())}"
@@ -70,6 +74,7 @@ class Traces:
         lines += [f"process {what}" for pid, what in self.processes.items() if pid not in earlier.processes]
         lines += [f"listening on {address}" for address in self.listeners - earlier.listeners]
         lines += [f"file {path}" for path in self.files - earlier.files]
+        lines += [f"thread {name}" for name in self.threads - earlier.threads]
         return lines
 
 
