@@ -402,6 +402,7 @@ while True:
 
 
 async def test_the_monitor_ends_with_its_engine(open_folder: Path, no_leaks: None, user_mode: str) -> None:
+    before = set(threading.enumerate())
     provider = ProcessProvider(open_folder / "run")
     await provider.start()
     sandbox = await provider.acquire("one", limits(cpu_share=0.1))
@@ -411,5 +412,6 @@ async def test_the_monitor_ends_with_its_engine(open_folder: Path, no_leaks: Non
     await provider.stop()
     assert watched.exit.done()
     await watched.all()
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("lambent-")] == []
+    left = set(threading.enumerate()) - before
+    assert [thread.name for thread in left if thread.name.startswith("lambent-")] == []
     assert gone(watched.process.pid)
