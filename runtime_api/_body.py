@@ -21,7 +21,9 @@ from typing import ClassVar, Final
 
 from httptools import HttpParserError, HttpRequestParser
 
+from ._held import Held
 from ._limits import MAX_HEAD, MAX_PAYLOAD, MAX_STRAY_BODY
+from ._pieces import collect
 
 __all__ = ["BodyReader"]
 
@@ -35,14 +37,15 @@ BLOCKED = 5  # answered, but the peer does not read
 CLOSED = 6  # nothing more will be read or written
 
 BLANK_LINE: Final = b"\r\n\r\n"
+_LARGE: Final = 64 << 10
 
 
 class BodyReader:
     """The part of an `HttpConnection` that reads bodies."""
 
     __slots__ = (
-        "_chunks", "_complete", "_eof", "_need", "_parser", "_pieces", "_reading", "_seam", "_size", "_special",
-        "_state", "_stray", "_unread", "_wire", "body", "body_overflow", "keep_alive", "transport",
+        "_chunks", "_complete", "_eof", "_held", "_need", "_parser", "_pieces", "_reading", "_seam", "_size",
+        "_special", "_state", "_stray", "_unread", "_wire", "body", "body_overflow", "keep_alive", "transport",
     )  # fmt: skip
 
     MAX_HEAD: ClassVar[int] = MAX_HEAD
@@ -70,7 +73,8 @@ class BodyReader:
     _wire: int  # bytes of a chunked body as sent, framing included
     _stray: int  # of these, since the last body byte: chunk extensions and trailers
     _seam: bytes  # the last three bytes of the chunked body so far
-    _chunks: list[bytes]
+    _chunks: list[bytes | bytearray]
+    _held: Held | None  # the account of unfinished messages; those in pieces have no part in it
     _pieces: bool  # this body goes to body_piece
 
     # ---- for subclasses ------------------------------------------------------------------------------------------
@@ -118,8 +122,11 @@ class BodyReader:
         if self._size > self.max_body and not self._pieces:
             self.body_overflow = self._size
             self._chunks.clear()
+            self._let_go()
         else:
-            self._chunks.append(data)
+            collect(self._chunks, data)
+            if not self._pieces:
+                self._keep(len(data))
 
     def on_message_complete(self) -> None:
         """httptools: the message is whole."""
@@ -131,12 +138,16 @@ class BodyReader:
         """Take a body with Content-Length, as far as it came; return the position reached."""
         piece = data[pos : pos + self._need]
         self._need -= len(piece)
-        if not self.body_overflow:
-            self._chunks.append(piece)
         if not self._need:
+            if not self.body_overflow:
+                self._chunks.append(piece)
             self._hand_out()
         elif self._pieces:
+            self._chunks.append(piece)
             self._flush_pieces()
+        elif not self.body_overflow:
+            collect(self._chunks, piece)
+            self._keep(len(piece))
         return pos + len(piece)
 
     def _feed_chunked(self, data: bytes, pos: int) -> int:
@@ -190,6 +201,9 @@ class BodyReader:
             self.body = b""
         else:
             self.body = b"" if self.body_overflow else self._taken()
+            self._let_go()
+        if len(self.body) > _LARGE or (self._state == CHUNKED and self._wire > _LARGE):
+            self._special = True
         self._state = BUSY
         self.request_received()
 
@@ -201,16 +215,39 @@ class BodyReader:
 
     def _taken(self) -> bytes:
         chunks = self._chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        data = b"".join(chunks)
         chunks.clear()
         return data
 
     def _give_up(self) -> None:
         """The rest of this body will not be read: hand the request out as too large, and close after the answer."""
         self._chunks.clear()
+        self._let_go()
         self.keep_alive = False
         self._special = self._unread = True
         self._state = BUSY
+
+    # ---- the account of unfinished messages ----------------------------------------------------------------------
+
+    def _keep(self, size: int) -> None:
+        if self._held is not None:
+            self._held.keep(self, size)
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.let_go(self)
+
+    def wait(self) -> None:
+        """See `_held.Holder`."""
+        if self._reading and not self._eof:
+            self._reading = False
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """See `_held.Holder`."""
+        if not self._reading and not self._eof and not self.transport.is_closing():
+            self._reading = True
+            self.transport.resume_reading()
 
     def _refuse(self, status: int, error_type: str, message: str) -> None:
         raise NotImplementedError

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from ._errors import error_body, scrub_error_type
 from ._events import Invocation, RuntimeFault
 from ._headers import ERROR_BODY, ERROR_TYPE, RESPONSE_MODE
+from ._held import Held
 from ._limits import MAX_STRAY_BODY
 from ._replies import ACCEPTED, INTERNAL, INVALID_ID
 from ._runtime import Event
@@ -108,8 +109,8 @@ class StreamedConnection(HttpConnection):
 
     _api: RuntimeServer
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, held: Held) -> None:
+        super().__init__(held)
         self._stream: StreamedResponse | None = None
 
     def answered_verb(self) -> bytes:

@@ -32,6 +32,7 @@ from urllib.parse import unquote_to_bytes
 from ._errors import TransitionRefused, error_body
 from ._events import Invocation, RuntimeFault
 from ._headers import INVOCATION_ID, RESPONSE_MODE
+from ._held import MAX_HELD, Held
 from ._limits import MAX_ERROR_BODY
 from ._replies import ACCEPTED, INTERNAL, INVALID_ID
 from ._runtime import Event, State
@@ -79,6 +80,7 @@ class ConcurrentRuntimeServer(RuntimeServer):
         super().__init__(host)
         self._host = host
         self._capacity = capacity
+        self.held = Held(MAX_HELD * min(capacity, 8))  # so many answers may come in at once, and none waits for another
         self.max_connections = 2 * capacity + 64
         self.flight: dict[bytes, Invocation] = {}
         self._waiting: OrderedDict[ConcurrentConnection, None] = OrderedDict()
@@ -298,6 +300,7 @@ class ConcurrentConnection(RuntimeConnection):
             self._server.answer(self, self.body, self._shape.content_type)
         else:  # it has timed out, or was answered elsewhere, while this came in
             self._refuse_id(answered.request_id.encode())
+        self.body = b""
 
     def request_aborted(self) -> None:
         """A body broke off."""

@@ -15,6 +15,10 @@ arrives is, byte for byte, the head of the request before, alone or with its who
 headers already stand in the attributes, and the parser is not asked. The comparison is a memcmp, and it is exact: the
 parser is a function of the bytes, and the connection was between messages both times.
 
+*Unfinished messages are accounted for.* Where many connections belong to one untrusted peer, `held` is what bounds the
+bytes kept of messages that are not whole (`_held.py`). And a message that was answered leaves nothing large behind on
+its connection.
+
 *Reading stops when the peer does.* While the transport's write buffer is over its high-water mark no further request is
 taken up, so a client that sends without reading cannot make the server buffer answers without bound.
 """
@@ -30,39 +34,17 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from ._body import BLANK_LINE, BLOCKED, BUSY, CHUNKED, CLOSED, HEAD, IDLE, LENGTH, BodyReader
 from ._errors import error_body
+from ._held import Held
+from ._pieces import PartialHead
+from ._response import CONTINUE, render
 
 __all__ = ["BLANK_LINE", "BUSY", "CLOSED", "IDLE", "LENGTH", "HttpConnection", "render"]
 
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UPGRADE_LINE: Final = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
 _LINGER_S: Final = 1.0
 _LINGER_BYTES: Final = 1 << 20
+_LARGE: Final = 64 << 10
 _EMPTY: dict[bytes, bytes] = {}
-
-REASONS: Final = {
-    200: "OK", 202: "Accepted", 204: "No Content", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
-    405: "Method Not Allowed", 409: "Conflict", 410: "Gone", 412: "Precondition Failed", 413: "Content Too Large",
-    415: "Unsupported Media Type", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
-    500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable",
-}  # fmt: skip
-
-
-def render(status: int, body: bytes, content_type: str = "application/json", extra: str = "") -> bytes:
-    """A complete response: status line, headers, body. `extra` is whole header lines, each ended by CRLF.
-
-    The Connection header is not this function's business: `HttpConnection.respond` adds it where one is due.
-    """
-    head = (
-        f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}\r\nContent-Type: {content_type}\r\n"
-        f"{extra}Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-class _Probe:
-    """Callbacks of a parser that only validates: none."""
-
-    __slots__ = ()
 
 
 class _TooManyHeaders(Exception):
@@ -86,11 +68,14 @@ class HttpConnection(BodyReader, asyncio.Protocol):
         body_overflow: 0, or, when the body was over `max_body`, its size as far as known. The body was then read and
             thrown away, up to `MAX_DISCARD`, so that the answer can be sent on a connection in order; beyond that the
             connection closes after the answer.
+
+    Args:
+        held: the account of unfinished messages that this connection shares with others of the same peer.
     """
 
     __slots__ = (
-        "_count", "_fields", "_http10", "_linger", "_linger_read", "_memo", "_memo_size", "_partial", "_probe",
-        "_proceeding", "_scanned", "_tail", "_tail_pos", "_tail_size", "_write_paused", "headers", "method", "target",
+        "_count", "_fields", "_http10", "_linger", "_linger_read", "_memo", "_memo_size", "_partial", "_proceeding",
+        "_tail", "_tail_pos", "_tail_size", "_write_paused", "headers", "method", "target",
         "trailers",
     )  # fmt: skip
 
@@ -98,13 +83,16 @@ class HttpConnection(BodyReader, asyncio.Protocol):
     """Header lines of one request (and its trailers); more is answered 431."""
     MAX_PIPELINE: ClassVar[int] = 64 << 10
     """Bytes that may wait behind an unanswered request before the socket is no longer read."""
+    MAX_MEMO: ClassVar[int] = 16 << 10
+    """A head that is longer is not remembered, and gone when its request is answered."""
 
     method: bytes
     target: bytes
     headers: dict[bytes, bytes]
     trailers: dict[bytes, bytes]
 
-    def __init__(self) -> None:
+    def __init__(self, held: Held | None = None) -> None:
+        self._held = held
         self.method = self.target = self.body = b""
         self.headers = self.trailers = self._fields = _EMPTY
         self.keep_alive = True
@@ -125,9 +113,7 @@ class HttpConnection(BodyReader, asyncio.Protocol):
         self._seam = b""
         self._chunks = []
         self._pieces = False
-        self._partial: bytearray | None = None  # a head in pieces
-        self._probe: HttpRequestParser | None = None
-        self._scanned = 0
+        self._partial: PartialHead | None = None
         self._tail: list[bytes] = []  # what came behind the request being answered
         self._tail_pos = 0
         self._tail_size = 0
@@ -254,10 +240,11 @@ class HttpConnection(BodyReader, asyncio.Protocol):
         """The connection is gone."""
         state, self._state = self._state, CLOSED
         self._special = True
-        self._parser = self._probe = None  # they hold methods of ours: break the cycle
+        self._parser = None  # it holds methods of ours: break the cycle
         self._partial = None
         self._tail.clear()
         self._chunks.clear()
+        self._let_go()
         self._memo_size = -1
         if self._linger is not None:
             self._linger.cancel()
@@ -333,15 +320,15 @@ class HttpConnection(BodyReader, asyncio.Protocol):
             elif state == HEAD:
                 partial = self._partial
                 assert partial is not None
-                partial += memoryview(data)[pos:] if pos else data
-                found = partial.find(BLANK_LINE, self._scanned)
-                if found < 0:
-                    self._scanned = max(0, len(partial) - 3)
-                    self._check_partial(data[pos:])
+                piece = data[pos:] if pos else data
+                whole = partial.add(piece)
+                if whole is None:
+                    self._check_partial(piece)
                     return
-                self._partial = self._probe = None
+                self._partial = None
+                self._let_go()
                 self._state = IDLE
-                data, pos, end = bytes(partial), 0, len(partial)
+                data, pos, end = whole, 0, len(whole)
             elif state == LENGTH:
                 pos = self._feed_length(data, pos)
             elif state == CHUNKED:
@@ -381,6 +368,8 @@ class HttpConnection(BodyReader, asyncio.Protocol):
             return
         self.method = parser.get_method()
         self._memo_size = -1
+        if len(head) > self.MAX_MEMO:
+            self._special = True
         if not self.keep_alive or b"connection" in headers:
             version = parser.get_http_version()
             self._http10 = version == "1.0"
@@ -394,7 +383,7 @@ class HttpConnection(BodyReader, asyncio.Protocol):
         if length is not None:
             # llhttp vouches for one value of digits, and for no Transfer-Encoding beside it.
             self._need = need = int(length)
-            if plain and need <= self.max_body:
+            if plain and need <= self.max_body and len(head) <= self.MAX_MEMO:
                 self._memo = head
                 self._memo_size = len(head) + need
             if not need:
@@ -409,7 +398,7 @@ class HttpConnection(BodyReader, asyncio.Protocol):
             elif need > self.max_body:
                 self.body_overflow = need
         elif self._complete:
-            if plain:
+            if plain and len(head) <= self.MAX_MEMO:
                 self._memo = head
                 self._memo_size = len(head)
             self._state = BUSY
@@ -438,23 +427,27 @@ class HttpConnection(BodyReader, asyncio.Protocol):
     def _start_partial(self, data: bytes) -> None:
         self._memo_size = -1
         self._state = HEAD
-        self._partial = bytearray(data)
-        self._scanned = max(0, len(data) - 3)
-        self._probe = HttpRequestParser(_Probe())
+        self._partial = PartialHead(data)
         self._check_partial(data)
 
     def _check_partial(self, data: bytes) -> None:
         """Refuse garbage when it comes, not when (if ever) its blank line does."""
-        partial, probe = self._partial, self._probe
+        partial = self._partial
         assert partial is not None
-        assert probe is not None
-        if len(partial) > self.MAX_HEAD:
+        if partial.size > self.MAX_HEAD:
             self._refuse(431, "RequestHeaderFieldsTooLarge", f"Request line and headers exceed {self.MAX_HEAD} bytes")
             return
+        self._keep(len(data))
         try:
-            probe.feed_data(data)
+            partial.check(data)
         except HttpParserError as error:
             self._refuse_parse(error)
+
+    def forget(self) -> None:
+        """Let go of the request in the attributes: it has been answered, or may wait for long."""
+        self.target = self.body = b""
+        self.headers = self.trailers = self._fields = _EMPTY
+        self._memo_size = -1
 
     # ---- waiting input -------------------------------------------------------------------------------------------
 
@@ -515,6 +508,8 @@ class HttpConnection(BodyReader, asyncio.Protocol):
 
     def _answered(self) -> None:
         """A whole answer was written, off the fast path: what comes next?"""
+        if self._memo_size < 0 or len(self.body) > _LARGE:
+            self.forget()
         if not self.keep_alive:
             self._end(careful=self._unread)
         elif self._write_paused:
@@ -549,7 +544,8 @@ class HttpConnection(BodyReader, asyncio.Protocol):
         self._special = True
         self._tail.clear()
         self._chunks.clear()
-        self._partial = self._probe = None
+        self._partial = None
+        self._let_go()
         transport = self.transport
         if not careful or self._eof or transport.is_closing() or not transport.can_write_eof():
             transport.close()

@@ -26,6 +26,7 @@ from ._cause import CAUSE_CONTENT_TYPE, split_cause, validated_cause
 from ._errors import TOO_LARGE_MESSAGE, TransitionRefused, error_body, scrub_error_type
 from ._events import Invocation, RuntimeFault
 from ._headers import ERROR_TYPE, INVOCATION_ID, RESPONSE_MODE, XRAY_CAUSE, NextHead
+from ._held import Held
 from ._limits import API_VERSION, MAX_CONNECTIONS, MAX_POLLS, MAX_STREAM
 from ._replies import ACCEPTED, INTERNAL, INVALID_ID, INVALID_MODE, PONG, RESTORED, TOO_LARGE
 from ._runtime import Event, Runtime, State
@@ -119,6 +120,7 @@ class RuntimeServer:
         current: the invocation delivered last, until the next one or `reset`; None before the first.
         on_idle: called when no connection is left from which bytes may come (see `connections`).
         max_connections: more than so many at a time are not accepted.
+        held: the account of what its connections have sent of messages that are not whole.
         admit: asked about the socket of each accepted connection; one that it says no to is closed without a word.
         tells_extensions: whether extensions may ask to be told of invocations.
         extensions: the environment's; None until the first one is expected or registers, and after `reset`.
@@ -136,6 +138,7 @@ class RuntimeServer:
         "admit",
         "current",
         "extensions",
+        "held",
         "host",
         "machine",
         "max_stream",
@@ -149,6 +152,7 @@ class RuntimeServer:
         self.host = host
         self.max_stream = max_stream
         self.machine = Runtime()
+        self.held = Held()
         self.current: Invocation | None = None
         self.on_idle: Callable[[], None] | None = None
         self.admit: Callable[[socket.socket], bool] | None = None
@@ -427,7 +431,7 @@ class RuntimeConnection(StreamedConnection):
     __slots__ = ("_answer_to",)
 
     def __init__(self, api: RuntimeServer) -> None:
-        super().__init__()
+        super().__init__(api.held)
         self._api = api
         self._answer_to: Invocation | None = None
         """Whose answer is coming in, when its head was recognised by sight; the head attributes are not set then."""
@@ -475,6 +479,7 @@ class RuntimeConnection(StreamedConnection):
                 api.answer(self, self.body, api._shape.content_type)
             else:
                 self.respond(INVALID_ID)
+            self.body = b""
             return
         if self._stream is not None:
             stream, self._stream = self._stream, None
@@ -494,6 +499,7 @@ class RuntimeConnection(StreamedConnection):
                     self._response()
                 else:
                     self._error()
+                self.body = b""  # nothing that comes later needs it, and this connection may stay open
                 return
         route = _ROUTES.get(target)
         if route is None or (route[2] and not self._api._restore):
@@ -502,6 +508,7 @@ class RuntimeConnection(StreamedConnection):
             self._refuse_method(route[0])
         else:
             route[1](self)
+        self.body = b""
 
     def request_aborted(self) -> None:
         """A body broke off. If it was the answer to the current invocation, that is the end of it."""
@@ -535,6 +542,8 @@ class RuntimeConnection(StreamedConnection):
     def _next(self) -> None:
         if self._memo_size == len(self._memo):
             self._api.learn_next(self._memo)
+        else:
+            self.forget()
         self._api.poll(self)
 
     def _restore_next(self) -> None:
