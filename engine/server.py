@@ -10,9 +10,11 @@ from aiohttp import web
 
 from engine.admin import add_admin_routes
 from engine.control.app import make_app
+from engine.control.callers import no_functions
 from engine.errors import ConfigurationError
 from engine.invoke.aio import add_invoke_route
 from engine.invoke.front import FrontConnection
+from engine.sandbox import users
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -44,7 +46,13 @@ class Server:
         Raises:
             ConfigurationError: the address is taken or not ours.
         """
-        app = make_app(self._engine.registry, hot_reload=self._engine.hot_reload, extra_routes=self._routes)
+        peers = self._engine.provider.peers
+        app = make_app(
+            self._engine.registry,
+            hot_reload=self._engine.hot_reload,
+            extra_routes=self._routes,
+            middlewares=[] if peers is None else [no_functions(peers, await asyncio.to_thread(users.ranges))],
+        )
         runner = self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_GOODBYE_S)
         await runner.setup()
         handlers = runner.server

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final, Literal
 from uuid import uuid4
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from engine.clock import Clock, SystemClock
 from engine.control.downloads import Downloads
@@ -46,6 +47,7 @@ def make_app(
     extra_routes: Callable[[web.Application], None] | None = None,
     hot_reload: bool = False,
     clock: Clock | None = None,
+    middlewares: Sequence[Middleware] = (),
 ) -> web.Application:
     """The control plane over a registry.
 
@@ -57,8 +59,9 @@ def make_app(
         hot_reload: permit ``S3Bucket="hot-reload", S3Key="/abs/folder"``: functions that run a folder of this machine
             as it is. Off unless the clients may read every folder that the engine may read.
         clock: wall-clock time for the expiry of download links.
+        middlewares: asked before any handler; they may raise `AwsError`.
     """
-    app = web.Application(middlewares=[_errors], client_max_size=MAX_CREATE_BODY)
+    app = web.Application(middlewares=[_errors, *middlewares], client_max_size=MAX_CREATE_BODY)
     app[REGISTRY] = registry
     app[DOWNLOADS] = Downloads(clock or SystemClock())
     app[HOT_RELOAD] = hot_reload

@@ -105,7 +105,10 @@ class ProcessProvider:
             "network: functions share the host's network and reach what listens on it",
         ]
         if self.peers is None:
-            lines.append("runtime api: a function can reach the Runtime API of another and take its invocations")
+            lines += [
+                "runtime api: a function can reach the Runtime API of another and take its invocations",
+                "control plane: what it serves, it serves to functions too, folders for hot reload included",
+            ]
         if self._shared_user_because is not None:
             lines += [
                 (

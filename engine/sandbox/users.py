@@ -105,6 +105,13 @@ def claim(first: int = FIRST_ID, prefer: int = 0) -> UserBlock:
     raise SandboxError(f"all blocks of user ids are claimed by other engines (locks in {directory})")
 
 
+def ranges() -> list[range]:
+    """The ids that engines on this machine give to functions. Blocking."""
+    bases = _bases()
+    large = [base for base in bases if base >= FIRST_ID]
+    return [range(base, base + BLOCK) for base in large or bases]
+
+
 def _bases(first: int = FIRST_ID) -> list[int]:
     large = [first + number * BLOCK for number in range(BLOCKS)]
     return [base for base in (*large, *_SMALL_BLOCKS) if _mapped(base, base + BLOCK)]

@@ -107,7 +107,10 @@ class NamespaceProvider:
                 "environment one of its own, with loopback only"
             )
             if self.peers is None:
-                lines.append("runtime api: a function can reach the Runtime API of another and take its invocations")
+                lines += [
+                    "runtime api: a function can reach the Runtime API of another and take its invocations",
+                    "control plane: what it serves, it serves to functions too, folders for hot reload included",
+                ]
         return lines
 
     def reachable(self, path: str) -> str | None:
