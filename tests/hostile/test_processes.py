@@ -112,10 +112,10 @@ async def test_processes_of_others_cannot_be_signalled_traced_or_read(
                     "stop": tried(os.kill, pid, signal.SIGSTOP),
                     "look": tried(os.kill, pid, 0),
                     "pidfd": tried(lambda: signal.pidfd_send_signal(os.pidfd_open(pid), signal.SIGKILL)),
-                    "ptrace": syscall(101, 16, pid, 0, 0),  # PTRACE_ATTACH
-                    "seize": syscall(101, 0x4206, pid, 0, 0),
-                    "read": syscall(310, pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0),
-                    "write": syscall(311, pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0),
+                    "ptrace": called("ptrace", 16, pid, 0, 0),  # PTRACE_ATTACH
+                    "seize": called("ptrace", 0x4206, pid, 0, 0),
+                    "read": called("process_vm_readv", pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0),
+                    "write": called("process_vm_writev", pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0),
                     "rlimit": tried(resource.prlimit, pid, resource.RLIMIT_NOFILE, (3, 3)),
                     "affinity": tried(os.sched_setaffinity, pid, {0}),
                     "nice": tried(os.setpriority, os.PRIO_PROCESS, pid, 19),
@@ -155,7 +155,7 @@ async def test_the_first_process_of_the_sandbox_is_out_of_reach(
             out["fd 3"] = tried(os.open, "/proc/1/fd/3", os.O_RDWR)
             for name in ("exe", "mem", "oom_score_adj", "comm", "setgroups", "uid_map"):
                 out["write " + name] = tried(os.open, "/proc/1/" + name, os.O_WRONLY)
-            out["ptrace"] = syscall(101, 16, 1, 0, 0)
+            out["ptrace"] = called("ptrace", 16, 1, 0, 0)
             out["write own exe"] = tried(os.open, "/proc/self/exe", os.O_WRONLY)
             out["parents"] = [os.getppid(), sorted(int(n) for n in os.listdir("/proc") if n.isdigit())[:2]]
             return out

@@ -27,7 +27,7 @@ def attack(event):
     while event == "work on" and time.monotonic() < until:
         pass
     if event == "rest":
-        time.sleep(10)
+        time.sleep(2)
     return [taken, word, "ok"]
 """
 
