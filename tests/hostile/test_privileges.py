@@ -194,6 +194,7 @@ async def test_the_view_is_small(engine: Engine, attackers: Attackers, neighbour
                 "users": [line.split(":")[0] for line in open("/etc/passwd")],
                 "homes": [look("/root"), look("/home")],
                 "ipc": open("/proc/sysvipc/shm").read().count("\\n"),
+                "settings": tried(os.open, "/proc/sys/kernel/ns_last_pid", os.O_WRONLY),
             }
         """
     )
@@ -206,6 +207,7 @@ async def test_the_view_is_small(engine: Engine, attackers: Attackers, neighbour
     assert seen["users"] == ["root", "sbx_user1051"]
     assert seen["homes"] == ["EACCES", "ENOENT"]
     assert seen["ipc"] == 1
+    assert seen["settings"] == "EROFS", "the one that anybody may open for writing"
 
 
 async def test_a_huge_environment_is_refused_before_anything_runs(engine: Engine, mode: str) -> None:

@@ -8,7 +8,7 @@
  *   link PATH TARGET      make a symbolic link
  *   bind SOURCE PATH      show the host's SOURCE at PATH (which is made if need be): read-only, no set-user-id, no devices
  *   device SOURCE PATH    the same for one device node, which stays usable
- *   proc PATH             a proc of this pid namespace
+ *   proc PATH             a proc of this pid namespace; its sys, where the kernel's settings are, read-only
  *   pivot                 the place becomes /, the host's files move to /.host, where only root may look
  *   seal PATH             no more changes to the file system mounted at PATH
  *   detach                the host's files go
@@ -158,7 +158,14 @@ static int do_proc(char **word)
         return failed;
     if (mkdir(path, 0555) < 0 && errno != EEXIST)
         return errno;
-    return result(mount("proc", path, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
+    if (mount("proc", path, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+        return errno;
+    if (strlen(path) + sizeof "/sys" > sizeof path)
+        return ENAMETOOLONG;
+    strcat(path, "/sys");
+    if (mount(path, path, NULL, MS_BIND, NULL) < 0)
+        return errno;
+    return restrict_mount(path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 }
 
 static int do_pivot(char **word)
