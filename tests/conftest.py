@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import uvloop
 from blockbuster import BlockBuster, blockbuster_ctx
+
+from tests.support.leaks import threads_of_ours
 
 # A suite started in the background of a script inherits "ignore" for Ctrl-C, and would pass it on to every process that
 # it starts: the tests of Ctrl-C need the usual state of affairs.
@@ -54,3 +57,15 @@ def blocking_calls_on_the_loop_fail() -> Iterator[BlockBuster | None]:
     """A blocking call made on the event loop by our packages is an error, in every test."""
     with blockbuster_ctx(scanned_modules=["engine", "runtime_api"]) as guard:
         yield guard
+
+
+@pytest.fixture(autouse=True)
+def threads_end_with_their_engine() -> Iterator[None]:
+    """A thread of ours that a test has started ends with it; so the test that leaks one fails, not one that counts."""
+    before = threads_of_ours()
+    yield
+    deadline = time.monotonic() + 10
+    while left := threads_of_ours() - before:
+        if time.monotonic() > deadline:
+            pytest.fail(f"threads are left: {', '.join(sorted(thread.name for thread in left))}", pytrace=False)
+        time.sleep(0.005)

@@ -56,9 +56,10 @@ class Database:
         worker, self._worker = self._worker, None
         if worker is None:
             return
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(worker, self._close))
-        # The last job of the only thread is done: nothing is waited for here.
+        closing = asyncio.get_running_loop().run_in_executor(worker, self._close)
+        # The thread ends after this, its last job, even when the caller is cancelled and nobody waits for it any more.
         worker.shutdown(wait=False)
+        await asyncio.shield(closing)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the connection, in the thread.

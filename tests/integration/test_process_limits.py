@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from engine.sandbox import Exit, ProcessProvider, SandboxLimits
 from engine.sandbox.process_sandbox import ProcessSandbox
 from tests.support.functions import PYTHON
-from tests.support.leaks import gone
+from tests.support.leaks import gone, threads_of_ours
 from tests.support.sandboxes import Run, run, shell
 
 pytest_plugins = ("tests.support.sandbox_fixtures",)
@@ -402,9 +401,10 @@ while True:
 
 
 async def test_the_monitor_ends_with_its_engine(open_folder: Path, no_leaks: None, user_mode: str) -> None:
-    before = set(threading.enumerate())
+    before = threads_of_ours()
     provider = ProcessProvider(open_folder / "run")
     await provider.start()
+    assert {thread.name for thread in threads_of_ours() - before} == {"lambent-monitor", "lambent-storage"}
     sandbox = await provider.acquire("one", limits(cpu_share=0.1))
     watched = await python(sandbox, SPINS)
     sandbox.initialized()
@@ -412,6 +412,5 @@ async def test_the_monitor_ends_with_its_engine(open_folder: Path, no_leaks: Non
     await provider.stop()
     assert watched.exit.done()
     await watched.all()
-    left = set(threading.enumerate()) - before
-    assert [thread.name for thread in left if thread.name.startswith("lambent-")] == []
+    assert threads_of_ours() <= before
     assert gone(watched.process.pid)

@@ -46,15 +46,13 @@ class Traces:
     processes: dict[int, str] = field(default_factory=dict)
     listeners: set[str] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
-    threads: set[str] = field(default_factory=set)
+    threads: set[threading.Thread] = field(default_factory=set)
 
     @classmethod
     def now(cls, *folders: Path) -> Traces:
         """Look around: this process's descriptors and listening sockets, its descendants, what is in `folders`."""
         me = psutil.Process()
-        traces = cls(descriptors=_descriptors())
-        named = (thread.name for thread in threading.enumerate())
-        traces.threads.update(name for name in named if name.startswith("lambent"))
+        traces = cls(descriptors=_descriptors(), threads=threads_of_ours())
         for child in me.children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 traces.processes[child.pid] = f"{child.pid} ({child.status()}) {' '.join(child.cmdline())}"
@@ -74,8 +72,13 @@ class Traces:
         lines += [f"process {what}" for pid, what in self.processes.items() if pid not in earlier.processes]
         lines += [f"listening on {address}" for address in self.listeners - earlier.listeners]
         lines += [f"file {path}" for path in self.files - earlier.files]
-        lines += [f"thread {name}" for name in self.threads - earlier.threads]
+        lines += [f"thread {thread.name}" for thread in self.threads - earlier.threads]
         return lines
+
+
+def threads_of_ours() -> set[threading.Thread]:
+    """The threads that engines of this process have started and that run."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("lambent-")}
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import stat
@@ -14,6 +15,7 @@ from engine.errors import DataDirectoryError, ServiceException
 from engine.store.database import Database
 from engine.store.lock import DirectoryLock
 from engine.store.migrations import MIGRATIONS
+from tests.support.leaks import threads_of_ours
 
 
 @pytest.fixture
@@ -120,6 +122,28 @@ async def test_closing_twice_and_using_a_closed_one(tmp_path):
     await database.close()
     with pytest.raises(RuntimeError, match="not open"):
         await database.read(lambda _: None)
+
+
+async def test_a_close_that_is_cancelled_ends_the_thread_all_the_same(tmp_path):
+    before = threads_of_ours()
+    database = Database(tmp_path / "lambent.db")
+    await database.open()
+    (thread,) = threads_of_ours() - before
+    kept = database._worker  # what ends with its executor's last reference does not end in time
+    held = threading.Event()
+    busy = asyncio.create_task(database.read(lambda _: held.wait(20)))
+    closing = asyncio.create_task(database.close())
+    for _ in range(3):  # both are begun
+        await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert thread.is_alive()
+    held.set()
+    assert await busy
+    await asyncio.to_thread(thread.join, 5)
+    assert kept is not None
+    assert not thread.is_alive()
 
 
 def test_a_second_engine_is_told_who_has_the_directory(tmp_path):
