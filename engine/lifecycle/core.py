@@ -116,6 +116,7 @@ class EnvironmentCore(Actions):
         """The runtime answered. The caller hears at once, unless it wants the log's tail, which ends with REPORT."""
         invocation = self._reply(now, Event.RESPONSE)
         invocation.outcome = body
+        invocation.produced = len(body)
         invocation.status = "success"
         if not invocation.tail:
             self.answer(invocation)
@@ -151,6 +152,7 @@ class EnvironmentCore(Actions):
                 self._limit(now + self.freeze_after_s)
         else:  # REINIT: inside an invocation, which has waited for this and stays on its own deadline
             assert self.invocation is not None
+            self.note_init(None, now - self._init_began)
             self.deliver(self.invocation)
 
     # ---- the other things a runtime says ---------------------------------------------------------------------------
@@ -316,7 +318,8 @@ class EnvironmentCore(Actions):
 
     @staticmethod
     def _fail(invocation: Invocation, failure: Failure) -> None:
-        invocation.outcome = failure.body(invocation.request_id)
+        body = invocation.outcome = failure.body(invocation.request_id)
+        invocation.produced = len(body)
         invocation.function_error = "Unhandled"
         invocation.error_type = failure.error_type
         invocation.status = failure.status

@@ -12,6 +12,8 @@ function for one of them, the type begins with ``Lambent.``, and the sentence na
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from engine.sandbox.api import Exit, SandboxLimits
@@ -33,7 +35,7 @@ class Failure(msgspec.Struct, frozen=True):
 
     error_type: str
     reason: str
-    status: str = "error"
+    status: Literal["error", "timeout", "failure"] = "error"
     whole: bytes | None = None
     cause: str | None = None
 

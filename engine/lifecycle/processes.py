@@ -23,7 +23,6 @@ from engine.lifecycle.output import OutputReader
 from engine.lifecycle.states import Phase
 from engine.lifecycle.timer import DeadlineTimer
 from engine.sandbox.api import Exit, Process, Sandbox, SandboxProvider, SpawnFailed
-from engine.telemetry import report
 
 #: After the process ended, how long bytes that it sent may still be on their way while a grandchild of it holds the
 #: connection open. Without such a grandchild nothing waits: the kernel closes the connection with the process.
@@ -204,8 +203,7 @@ class EnvironmentProcesses(ExtendedEnvironment):
         self._begun = generation
         self._story.append((began, "sandbox ready"))
         self.sandbox_made(began)
-        runtime = self.deployment.function.runtime or "image"
-        self.deployment.log.platform(self.log_stream, report.init_start_line(runtime, self.deployment.region))
+        self.note_beginning()
 
     async def _listen(self, sandbox: Sandbox) -> str | None:
         """Serve the Runtime API. Returns why not, if not.

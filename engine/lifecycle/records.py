@@ -14,7 +14,8 @@ from engine.lifecycle.states import Event, Phase
 from engine.model.initialization import InitializationType
 from engine.model.invocation import Invocation
 from engine.sandbox.api import Sandbox
-from engine.telemetry import report
+from engine.telemetry import events, report
+from engine.telemetry.environment_log import EnvironmentLog
 
 _STORY: Final = 64
 
@@ -28,7 +29,7 @@ class RecordedEnvironment(EnvironmentCore):
         id: unique within the engine; also the sandbox's id.
         deployment: the function revision it runs.
         initialization: how it comes to be initialised.
-        log_stream: its log stream, kept over resets.
+        log: what it says.
         created: monotonic seconds.
     """
 
@@ -41,7 +42,7 @@ class RecordedEnvironment(EnvironmentCore):
         "deployment",
         "id",
         "initialization",
-        "log_stream",
+        "log",
     )
 
     def __init__(
@@ -53,25 +54,36 @@ class RecordedEnvironment(EnvironmentCore):
         self.id = environment_id
         self.deployment = deployment
         self.initialization: InitializationType = deployment.initialization
-        self.log_stream = deployment.log_stream()
+        self.log = EnvironmentLog(deployment.log, deployment.log_stream(), deployment.function)
         self.created = now()
         self._current: Invocation | None = None
         self._output: OutputReader | None = None
         self._sandbox: Sandbox | None = None
         self._story: list[tuple[float, str]] = []
 
+    @property
+    def log_stream(self) -> str:
+        """Its log stream, kept over resets."""
+        return self.log.stream
+
     def _line(self, text: str) -> None:
-        self.deployment.log.line(self.log_stream, self._current, text)
+        self.log.line(self._current, text)
 
     def _extension_line(self, text: str) -> None:
-        self.deployment.log.line(self.log_stream, self._current, text)
+        self.log.line(self._current, text, "extension")
 
     def note_extensions(self) -> None:
         """An Init is over, well or not: EXTENSION, for each."""
         if self.extending is not None:
             for one in self.extending.known:
-                line = report.extension_line(one.name, one.state.aws_name, one.events, one.error_type)
-                self.deployment.log.platform(self.log_stream, line)
+                self.log.event(
+                    events.Extension(
+                        name=one.name,
+                        state=one.state.aws_name,
+                        events=tuple(one.events),
+                        error_type=one.error_type or None,
+                    )
+                )
 
     def _drain(self) -> None:
         """Pass on what has been printed."""
@@ -84,7 +96,7 @@ class RecordedEnvironment(EnvironmentCore):
         invocation.environment_id = self.id
         if invocation.tail:
             invocation.log = []
-        self.deployment.log.start(self.log_stream, invocation)
+        self.log.start(invocation)
 
     def note_end(self, invocation: Invocation, failure: Failure | None = None) -> None:
         """The last printed lines, then END and REPORT."""
@@ -95,17 +107,47 @@ class RecordedEnvironment(EnvironmentCore):
         if failure is not None and failure.cause == "memory":  # what the kernel refused it is not in any peak
             invocation.max_memory = self.deployment.function.memory_mb * report.MIB
         invocation.payload = b""
-        self.deployment.log.end(self.log_stream, invocation)
+        self.log.end(invocation)
+
+    def note_beginning(self) -> None:
+        """INIT_START; from here on extensions may subscribe."""
+        function = self.deployment.function
+        version, arn = report.runtime_version(function.runtime or "image", self.deployment.region)
+        self.log.event(
+            events.InitStart(
+                initialization_type=self.initialization,
+                phase=self._init_phase(),
+                function_name=function.name,
+                function_version=function.version,
+                instance_id=self.log.stream,
+                instance_max_memory=function.memory_mb * report.MIB,
+                runtime_version=version,
+                runtime_version_arn=arn,
+            )
+        )
 
     def note_init(self, failure: Failure | None, seconds: float) -> None:
-        """INIT_REPORT when it failed; a good Init shows in the first REPORT."""
+        """INIT_REPORT where it says more than the first REPORT will; nobody may subscribe any more."""
         self._drain()
         if failure is not None:
             self.note_extensions()
-            phase = "init" if self.invocation is None else "invoke"
-            self.deployment.log.platform(
-                self.log_stream, report.init_report_line(seconds, phase, failure.status, failure.error_type)
+        status: events.Status = "success" if failure is None else failure.status
+        error_type = failure.error_type if failure is not None else None
+        phase, how = self._init_phase(), self.initialization
+        self.log.event(
+            events.InitRuntimeDone(initialization_type=how, phase=phase, status=status, error_type=error_type)
+        )
+        metrics = events.InitMetrics(duration_ms=round(seconds * 1000, 3))
+        self.log.event(
+            events.InitReport(
+                initialization_type=how, phase=phase, status=status, error_type=error_type, metrics=metrics
             )
+        )
+        if failure is None:
+            self.log.initialized()
+
+    def _init_phase(self) -> events.InitPhase:
+        return "init" if self.invocation is None else "invoke"
 
     def note_transition(self, event: Event, target: Phase) -> None:
         """For the story."""

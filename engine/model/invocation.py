@@ -36,6 +36,7 @@ class Invocation(RuntimeInvocation):
         init_s: seconds of Init when this invocation waited for a cold start, else None.
         environment_id: where it ran.
         max_memory: peak memory in bytes when it ended, None when unknown.
+        produced: bytes of the payload that was sent back.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Invocation(RuntimeInvocation):
         "log",
         "max_memory",
         "outcome",
+        "produced",
         "received",
         "reply",
         "responded",
@@ -102,4 +104,5 @@ class Invocation(RuntimeInvocation):
         self.init_s: float | None = None
         self.environment_id = ""
         self.max_memory: int | None = None
+        self.produced = 0
         self.log: Any = None

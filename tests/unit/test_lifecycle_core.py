@@ -296,7 +296,7 @@ def test_a_failed_init_is_retried_inside_the_next_invocation():
     assert core.take() == ["START", "launch"]
     assert core.phase is Phase.REINIT
     core.next(5.5)
-    assert core.take() == ["initialized", "deliver"]
+    assert core.take() == ["initialized", "init ok", "deliver"]
     core.responded(5.6, b"1")
     core.next(5.7)
     assert core.take() == ["returning", "answer", "END", "available"]

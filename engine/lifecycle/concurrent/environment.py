@@ -236,14 +236,14 @@ class ConcurrentEnvironment(ConcurrentCore, EnvironmentProcesses):
             subject = self.flight.get(found[0]) or self._ended.get(found[0])
             if subject is not None:
                 break
-        self.deployment.log.line(self.log_stream, subject, text)
+        self.log.line(subject, text)
 
     def note_start(self, invocation: Invocation) -> None:
         """START."""
         invocation.environment_id = self.id
         if invocation.tail:
             invocation.log = []
-        self.deployment.log.start(self.log_stream, invocation)
+        self.log.start(invocation)
 
     def note_end(self, invocation: Invocation, failure: Failure | None = None) -> None:
         """Its last printed lines, then END and REPORT."""
@@ -257,4 +257,4 @@ class ConcurrentEnvironment(ConcurrentCore, EnvironmentProcesses):
         if failure is not None and failure.cause == "memory":  # what the kernel refused it is not in any peak
             invocation.max_memory = self.deployment.function.memory_mb * report.MIB
         invocation.payload = b""
-        self.deployment.log.end(self.log_stream, invocation)
+        self.log.end(invocation)
