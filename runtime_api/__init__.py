@@ -17,6 +17,7 @@ from ._extension_wire import FunctionMetadata
 from ._limits import API_VERSION, MAX_PAYLOAD, MAX_STREAM
 from ._runtime import TRANSITIONS, Event, Runtime, State
 from ._streamed import BodySource
+from ._telemetry import LOGS_API, TELEMETRY_API, Buffer, Buffering, Destination, Subscription, TelemetrySubscriptions
 from .client import RuntimeClient
 from .concurrent import ConcurrentHost, ConcurrentRuntimeServer
 from .extensions import ExtensionHost, ExtensionsApi
@@ -27,14 +28,19 @@ from .streaming import StreamingConnection
 __all__ = [
     "API_VERSION",
     "INVOKE",
+    "LOGS_API",
     "MAX_PAYLOAD",
     "MAX_STREAM",
     "SHUTDOWN",
+    "TELEMETRY_API",
     "TRANSITIONS",
     "BodySource",
+    "Buffer",
+    "Buffering",
     "ClientError",
     "ConcurrentHost",
     "ConcurrentRuntimeServer",
+    "Destination",
     "Event",
     "Extension",
     "ExtensionEvent",
@@ -55,6 +61,8 @@ __all__ = [
     "RuntimeServer",
     "State",
     "StreamingConnection",
+    "Subscription",
+    "TelemetrySubscriptions",
     "TransitionRefused",
     "render",
 ]

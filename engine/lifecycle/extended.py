@@ -43,12 +43,6 @@ LISTENING: Final = Phase.REINIT
 SETTLE_S: Final = 0.02
 """After an extension's process ended, how long what it sent may still be on its way."""
 
-NOT_SUPPORTED: Final = {
-    "2022-07-01": b'{"errorType":"Telemetry.NotSupported","errorMessage":"Telemetry API is not supported"}',
-    "2020-08-15": b'{"errorType":"Logs.NotSupported","errorMessage":"Logs API is not supported"}',
-}
-"""What AWS's own emulator answers where there is no telemetry; extensions know it, and go on."""
-
 now = time.monotonic
 
 
@@ -124,8 +118,9 @@ class ExtendedEnvironment(RecordedEnvironment):
             self.extending.failed(extension)
 
     def telemetry_subscribe(self, extension: Extension, api_version: str, body: bytes) -> tuple[int, bytes]:
-        """Nobody delivers telemetry yet."""
-        return 202, NOT_SUPPORTED[api_version]
+        """One subscribes to what the environment says, from its beginning on."""
+        self._note(f"extension {extension.name} subscribes to telemetry")
+        return self.log.subscribe(extension.identifier, extension.name, api_version, body)
 
     def _tell_extensions(self, invocation: Invocation) -> None:
         """The runtime has its event: those who asked for INVOKE get theirs."""

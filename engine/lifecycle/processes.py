@@ -7,6 +7,7 @@ turns what comes of it into events for the core.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from abc import abstractmethod
@@ -23,10 +24,15 @@ from engine.lifecycle.output import OutputReader
 from engine.lifecycle.states import Phase
 from engine.lifecycle.timer import DeadlineTimer
 from engine.sandbox.api import Exit, Process, Sandbox, SandboxProvider, SpawnFailed
+from engine.telemetry.delivery import Delivery
+from engine.telemetry.relay import TelemetryRelay
+from runtime_api import Buffer, Subscription
 
 #: After the process ended, how long bytes that it sent may still be on their way while a grandchild of it holds the
 #: connection open. Without such a grandchild nothing waits: the kernel closes the connection with the process.
 SETTLE_S: Final = 0.02
+#: How long an environment that is being closed waits for subscribers to take what they were not sent yet.
+FLUSH_S: Final = 0.5
 
 now = time.monotonic
 
@@ -203,7 +209,26 @@ class EnvironmentProcesses(ExtendedEnvironment):
         self._begun = generation
         self._story.append((began, "sandbox ready"))
         self.sandbox_made(began)
+        self.log.relay = TelemetryRelay(self._courier, self.log.event)
         self.note_beginning()
+
+    def _courier(self, subscription: Subscription, buffer: Buffer) -> Delivery:
+        """What takes telemetry to a subscriber in the sandbox; it lives until the processes are gone."""
+        assert self._sandbox is not None
+        delivery = Delivery(subscription, buffer, self._sandbox.connect)
+        self.run(delivery.run)
+        return delivery
+
+    async def _flush_telemetry(self, sandbox: Sandbox) -> None:
+        """What subscribers were not sent yet, they are sent now, if they can take it."""
+        relay = self.log.relay
+        if relay is None or self.extending is None:
+            return
+        if self._stopped and await self._run_again(sandbox) is not None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await relay.flush()
 
     async def _listen(self, sandbox: Sandbox) -> str | None:
         """Serve the Runtime API. Returns why not, if not.
@@ -230,6 +255,8 @@ class EnvironmentProcesses(ExtendedEnvironment):
             if self.phase is not Phase.FROZEN or sandbox is None:
                 return  # an invocation has come, or its end, before it came to that
             self._stopped = True
+            if self.log.relay is not None:
+                self.log.relay.pause()
             try:
                 await sandbox.freeze()
             except SandboxError as error:
@@ -267,6 +294,8 @@ class EnvironmentProcesses(ExtendedEnvironment):
             self._note(f"not thawed: {error}")
             return str(error)
         self._stopped = False
+        if self.log.relay is not None:
+            self.log.relay.resume()
         self._note("thawed")
         return None
 
@@ -284,6 +313,7 @@ class EnvironmentProcesses(ExtendedEnvironment):
                     reason = str(error)
             self.server.reset()
             self._end_output()
+            self.log.processes_gone()
             self._process = None
         if self.phase is Phase.CLOSING:
             return
@@ -298,6 +328,7 @@ class EnvironmentProcesses(ExtendedEnvironment):
         async with self._order:
             self._generation += 1
             if self._sandbox is not None:
+                await self._flush_telemetry(self._sandbox)
                 if self.extending is not None:
                     await self._part(self._sandbox)
                 try:
@@ -306,6 +337,7 @@ class EnvironmentProcesses(ExtendedEnvironment):
                     reason = str(error)
             await self.server.close()
             self._end_output()
+            self.log.processes_gone()
             self._process = None
             if reason is None:
                 self._sandbox = None

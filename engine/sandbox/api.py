@@ -134,6 +134,14 @@ class Sandbox(Protocol):
         """Start a process. Raises `SpawnFailed` when execve refused, `SandboxError` when the host did."""
         ...
 
+    async def connect(self, port: int) -> socket.socket:
+        """A connection to what listens at ``sandbox.localdomain:port`` inside: connected, non-blocking, the caller's.
+
+        It never leads anywhere else. Raises OSError when nobody of the sandbox listens there, `SandboxError` when the
+        sandbox is closed.
+        """
+        ...
+
     async def kill(self) -> None:
         """End every process of the sandbox at once (SIGKILL) and wait until none is left. /tmp stays."""
         ...

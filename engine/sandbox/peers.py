@@ -53,6 +53,8 @@ _LENGTH: Final = _REQUEST.size + 36 + len(_REST)
 
 #: In the reply: ``struct nlmsghdr``, four bytes of state, the address pair, …, user and inode.
 _HEADER: Final = struct.Struct("=IHHII")
+_STATE_AT: Final = 17
+_LISTEN: Final = 10
 _PAIR: Final = slice(20, 56)
 _OWNER: Final = struct.Struct("=II")
 _OWNER_AT: Final = 80
@@ -132,6 +134,22 @@ class PeerUsers:
                 pass
         return _read((there, remote[1]), (here, local[1]))
 
+    def uid_of_listener(self, host: str, port: int) -> int | None:
+        """The user whose socket a connection to `host` (a loopback address, IPv4) and `port` would reach.
+
+        That may be a socket that listens at every address. None when nobody listens there, or cannot be told.
+        """
+        if self._netlink is None:
+            return None
+        try:
+            reply = self._reply(self._netlink, (_packed(host), port), (bytes(4), 0))
+        except OSError:
+            return None
+        if reply is None or reply[_STATE_AT] != _LISTEN:
+            return None
+        uid, inode = _OWNER.unpack_from(reply, _OWNER_AT)
+        return uid if uid or inode else None
+
     def close(self) -> None:
         """Closes the netlink socket. What is asked afterwards is read from files."""
         if self._netlink is not None:
@@ -139,23 +157,28 @@ class PeerUsers:
             self._netlink = None
 
     def _ask(self, netlink: socket.socket, source: tuple[bytes, int], destination: tuple[bytes, int]) -> int | None:
-        sequence = next(self._sequence) & 0xFFFFFFFF
-        family = socket.AF_INET if len(source[0]) == 4 else socket.AF_INET6
-        head = (_LENGTH, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, sequence, 0, family, _TCP, 0, 0, _ANY_STATE)
-        pair = _pair(source, destination)
-        netlink.send(b"".join((_REQUEST.pack(*head), pair, _REST)))
-        while True:
-            reply = netlink.recv(1024)
-            _, kind, _, answers, _ = _HEADER.unpack_from(reply)
-            if answers == sequence:
-                break
-        if kind != _SOCK_DIAG_BY_FAMILY:  # NLMSG_ERROR: ENOENT, no such socket
+        reply = self._reply(netlink, source, destination)
+        if reply is None:
             return None
+        pair = _pair(source, destination)
         # A client may use an IPv6 socket to reach an IPv4 address (Java does), and is then shown with IPv6 addresses.
         if reply[_PAIR] != pair and reply[_PAIR] != _pair(_as_ipv6(source), _as_ipv6(destination)):
             return None
         uid, inode = _OWNER.unpack_from(reply, _OWNER_AT)
         return uid if uid or inode else None
+
+    def _reply(self, netlink: socket.socket, source: tuple[bytes, int], destination: tuple[bytes, int]) -> bytes | None:
+        """What the kernel says of the socket that it finds for these addresses; None when it finds none."""
+        sequence = next(self._sequence) & 0xFFFFFFFF
+        family = socket.AF_INET if len(source[0]) == 4 else socket.AF_INET6
+        head = (_LENGTH, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, sequence, 0, family, _TCP, 0, 0, _ANY_STATE)
+        netlink.send(b"".join((_REQUEST.pack(*head), _pair(source, destination), _REST)))
+        while True:
+            reply = netlink.recv(1024)
+            _, kind, _, answers, _ = _HEADER.unpack_from(reply)
+            if answers == sequence:
+                break
+        return reply if kind == _SOCK_DIAG_BY_FAMILY else None  # NLMSG_ERROR: ENOENT, no such socket
 
     def _try(self) -> None:
         """A question with a known answer, since "no such socket" and "no such module" are the same error.

@@ -18,6 +18,7 @@ from engine.errors import SandboxError
 from . import program, rlimits
 from .api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
 from .blanks import Answer, Blank, check
+from .connecting import connect
 from .spawner import wire
 from .spawner_client import TRIES, SpawnerGoneError
 
@@ -201,6 +202,17 @@ class ProcessSandbox:
             process.started()
             return process
         raise SandboxError(f"sandbox {self.id}: {deaths} processes of the spawner ended before they could become one")
+
+    async def connect(self, port: int) -> socket.socket:
+        """A connection to what listens at this sandbox's own address.
+
+        Raises:
+            OSError: nobody of this sandbox listens there.
+            SandboxError: it is closed.
+        """
+        if self._closed:
+            raise SandboxError(f"sandbox {self.id} is closed")
+        return await connect(self.api_address.partition(":")[0], port, self.user, self._provider.peers)
 
     async def kill(self) -> None:
         """End every process and wait until none is left; their exits have been told when this returns.

@@ -145,6 +145,7 @@ def ended(invocation: Invocation, stream: int, offset_ms: float) -> Ended:
     memory = invocation.max_memory
     answered = invocation.responded
     init_s = invocation.init_s
+    pieces = invocation.stream
     return Ended(
         stream,
         int(end * 1000 + offset_ms),
@@ -157,7 +158,7 @@ def ended(invocation: Invocation, stream: int, offset_ms: float) -> Ended:
         invocation.error_type,
         init_s * 1000 if init_s is not None else None,
         (answered - began) * 1000 if answered else None,
-        invocation.produced,
+        invocation.produced if pieces is None or not pieces.size else pieces.size,
         invocation.trace_id,
         invocation.tenant_id,
     )

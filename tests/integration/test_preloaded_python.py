@@ -318,7 +318,7 @@ def test_which_commands_and_settings_can_be_preloaded():
 
 def test_a_zygotes_view_leaves_the_hosts_own_names_alone():
     host = view.Host(links={}, folders=("/usr",), etc=frozenset(), devices=("null",))
-    plan = view.zygote(host, "/r", "/runtimes", {"/var/lambent": "/x"}, ["/var/task/lib", "/lib64"], own_network=True)
+    plan = view.zygote(host, "/r", "/runtimes", {"/var/lambent": "/x"}, ["/var/task/lib", "/lib64"], None)
     assert not {"proc", "hostname", "loopback"} & set(plan)
     assert plan[-4:] == ["pivot", "seal", "/", "detach"]
     assert "/var/task/lib" in plan

@@ -38,9 +38,9 @@ class Provider(NamespaceProvider):
 
     installation = ""
 
-    def base_plan(self, user: int | None) -> list[str]:
+    def base_plan(self, user: int | None, names: str | None) -> list[str]:
         """With the folder."""
-        return self._and_more(super().base_plan(user))
+        return self._and_more(super().base_plan(user, names))
 
     def zygote_plan(self, own: Mapping[str, str], folders: Sequence[str]) -> list[str]:
         """With the folder."""

@@ -48,7 +48,7 @@ def test_the_state_table_and_its_neighbours_do_no_io():
     forbidden = {"asyncio", "socket", "select", "time", "logging", "httptools", "os", "threading"}
     for name in (
         "_runtime.py", "_events.py", "_errors.py", "_limits.py", "_headers.py", "_cause.py", "_shape.py",
-        "_extension.py", "_extension_wire.py",
+        "_extension.py", "_extension_wire.py", "_telemetry.py",
     ):  # fmt: skip
         assert not imported_by(ROOT / "runtime_api" / name) & forbidden, name
 

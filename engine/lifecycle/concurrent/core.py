@@ -86,6 +86,7 @@ class ConcurrentCore(EnvironmentCore):
         """A worker posted the response to this invocation."""
         self._over(now, Event.RESPONSE, invocation)
         invocation.outcome = body
+        invocation.produced = len(body)
         invocation.status = "success"
         self._tell(invocation)
 

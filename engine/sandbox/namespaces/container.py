@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.errors import SandboxError
-from engine.sandbox import program, rlimits
+from engine.sandbox import connecting, program, rlimits
 from engine.sandbox.api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
 from engine.sandbox.blanks import Answer, Blank, check
 from engine.sandbox.cgroups import Cgroup
@@ -110,13 +110,13 @@ class NamespaceSandbox:
         try:
             await first.begun()
             self.tmp_dir = f"/proc/{first.pid}/root{view.TMP}"
-            plan = provider.base_plan(self.user)
+            if not provider.own_network and not self.api_address:
+                self.listener, self.api_address = provider.endpoints.listen()
+            plan = provider.base_plan(self.user, await provider.names(self.api_address))
             with provider.filter_file() as (size, descriptors):
                 await first.order(wire.ARRANGE, [str(size), *plan], descriptors)
             if provider.own_network:
                 self._listen(socket.socket(fileno=(await first.order(wire.LISTEN))[0]))
-            elif not self.api_address:
-                self.listener, self.api_address = provider.endpoints.listen()
             if provider.disks is not None:
                 await self._attach_disk(first, 512)
             await self._make_stem(first)
@@ -350,6 +350,32 @@ class NamespaceSandbox:
         what = f"entering {spec.cwd}" if failure.step == wire.STEP_CWD else "making it ready"
         text = f" ({failure.text})" if failure.text else ""
         return SandboxError(f"sandbox {self.id}: {what} for {spec.argv[0]} failed: {reason}{text}")
+
+    async def connect(self, port: int) -> socket.socket:
+        """A connection to what listens at ``sandbox.localdomain`` inside.
+
+        With a network of its own the socket is made there, by the first process, and can lead nowhere else.
+
+        Raises:
+            OSError: nobody of this sandbox listens there.
+            SandboxError: it is closed.
+        """
+        first = self._first
+        if self._closed or first is None:
+            raise SandboxError(f"sandbox {self.id} is closed")
+        if not self._provider.own_network:
+            host = self.api_address.partition(":")[0]
+            return await connecting.connect(host, port, self.user, self._provider.peers)
+        try:
+            sock = socket.socket(fileno=(await first.order(wire.CONNECT, [str(port)]))[0])
+        except Answer as failure:
+            raise OSError(failure.number, os.strerror(failure.number)) from None
+        try:
+            await connecting.connected(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def initialized(self) -> None:
         """From here on the CPU share holds."""

@@ -378,12 +378,18 @@ class NamespaceProvider:
     def zygote_plan(self, own: Mapping[str, str], folders: Sequence[str]) -> list[str]:
         """The view of a zygote: see `view.zygote`."""
         runtimes = str(self.runtimes)
-        return view.zygote(self._host, str(self._root), runtimes, own, folders, own_network=self.own_network)
+        return view.zygote(self._host, str(self._root), runtimes, own, folders, None if self.own_network else "")
 
-    def base_plan(self, user: int | None) -> list[str]:
-        """The view of a blank."""
+    async def names(self, api_address: str) -> str | None:
+        """The hosts file of a sandbox whose Runtime API is there; None with a network of its own."""
+        if self.own_network:
+            return None
+        return view.hosts(api_address.partition(":")[0], await asyncio.to_thread(_host_names))
+
+    def base_plan(self, user: int | None, names: str | None) -> list[str]:
+        """The view of a blank with this hosts file."""
         number = view.MAPPED_USER if user is None else user
-        return view.base(self._host, str(self._root), number, str(self.runtimes), own_network=self.own_network)
+        return view.base(self._host, str(self._root), number, str(self.runtimes), names)
 
     @contextlib.contextmanager
     def filter_file(self) -> Iterator[tuple[int, list[int]]]:
@@ -438,6 +444,14 @@ def look_at_host() -> view.Host:
         etc=frozenset(name for name in (*view.SYSTEM_ETC, *view.NETWORK_ETC) if Path("/etc", name).exists()),
         devices=tuple(name for name in view.DEVICES if Path("/dev", name).exists()),
     )
+
+
+def _host_names() -> str:
+    """The host's own hosts file, as it is now. Blocking."""
+    try:
+        return Path("/etc/hosts").read_text(encoding="utf-8", errors="replace").replace("\0", "")
+    except OSError:
+        return ""
 
 
 #: The type checkers compare with the contract here.

@@ -21,8 +21,8 @@ SYSTEM_ETC = (
     "protocols", "python3", "services", "ssl", "terminfo", "timezone", "crypto-policies", "debian_version",
 )  # fmt: skip
 
-#: /etc of a function that shares the host's network: how that resolves names.
-NETWORK_ETC = ("hosts", "resolv.conf")
+#: /etc of a function that shares the host's network: how that resolves names. And what the host's hosts file says.
+NETWORK_ETC = ("resolv.conf",)
 
 DEVICES = ("full", "null", "random", "urandom", "zero")
 
@@ -34,6 +34,9 @@ MAPPED_USER = 1051
 TASK, OPT, RUNTIME, TMP = "/var/task", "/opt", "/var/runtime", "/tmp"  # noqa: S108 - inside the sandbox
 
 _EMPTY_HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+
+#: What extensions call the sandbox that they are in: the Telemetry API delivers there, and they listen there.
+_OWN_NAMES = "sandbox.localdomain sandbox"
 
 
 class Host(Struct, frozen=True):
@@ -52,7 +55,13 @@ class Host(Struct, frozen=True):
     devices: Sequence[str]
 
 
-def base(host: Host, root: str, user: int, runtimes: str, *, own_network: bool) -> list[str]:
+def hosts(address: str, others: str) -> str:
+    """The hosts file of a sandbox: its own names at its own loopback address, and what `others` says."""
+    text = others if others.endswith("\n") or not others else f"{others}\n"
+    return f"{text}{address} {_OWN_NAMES}\n"
+
+
+def base(host: Host, root: str, user: int, runtimes: str, names: str | None) -> list[str]:
     """The view before it is known which function it is for.
 
     Args:
@@ -60,35 +69,36 @@ def base(host: Host, root: str, user: int, runtimes: str, *, own_network: bool) 
         root: an empty folder of the host, under the sandbox's root for as long as it takes to build it.
         user: the id of the sandbox's user.
         runtimes: the host's folder of the managed runtimes' bootstraps.
-        own_network: the network namespace is the sandbox's own: bring loopback up, and resolve nothing but localhost.
+        names: the hosts file, of `hosts`. None: the network namespace is the sandbox's own: bring loopback up, and
+            resolve nothing but that.
     """
     plan = [
-        *_files(host, root, user, runtimes, own_network=own_network),
+        *_files(host, root, user, runtimes, names),
         "proc",
         "/proc",
         "pivot",
         "hostname",
         "lambent",
     ]
-    if own_network:
+    if names is None:
         plan += ["loopback"]
     return [*plan, "seal", "/"]
 
 
 def zygote(
-    host: Host, root: str, runtimes: str, own: Mapping[str, str], folders: Iterable[str], *, own_network: bool
+    host: Host, root: str, runtimes: str, own: Mapping[str, str], folders: Iterable[str], names: str | None
 ) -> list[str]:
     """The view of a zygote: that of a sandbox, but in the host's other namespaces.
 
     Args:
-        host: as for `base`, and `root`, `runtimes`, `own_network` too.
+        host: as for `base`, and `root`, `runtimes`, `names` too.
         root: see there.
         runtimes: see there.
         own: what it has beside, the host's path by the one inside.
         folders: which are to be there, empty: the dynamic loader remembers those that it did not find.
-        own_network: see there.
+        names: see there.
     """
-    plan = _files(host, root, 0, runtimes, own_network=own_network)
+    plan = _files(host, root, 0, runtimes, names)
     for inside, source in own.items():
         plan += ["bind", source, inside]
     for folder in folders:
@@ -97,21 +107,21 @@ def zygote(
     return [*plan, "pivot", "seal", "/", "detach"]
 
 
-def _files(host: Host, root: str, user: int, runtimes: str, *, own_network: bool) -> list[str]:
+def _files(host: Host, root: str, user: int, runtimes: str, names: str | None) -> list[str]:
     plan = ["root", root]
     for path, target in host.links.items():
         plan += ["link", path, target]
     for path in host.folders:
         plan += ["bind", path, path]
     etc = [name for name in SYSTEM_ETC if name in host.etc]
-    if not own_network:
+    if names is not None:
         etc += [name for name in NETWORK_ETC if name in host.etc]
     for name in etc:
         plan += ["bind", f"/etc/{name}", f"/etc/{name}"]
     files = {
         "passwd": f"root:x:0:0:root:/root:/sbin/nologin\n{USER_NAME}:x:{user}:{user}::{TMP}:/sbin/nologin\n",
         "group": f"root:x:0:\n{USER_NAME}:x:{user}:\n",
-        **({"hosts": _EMPTY_HOSTS} if own_network else {}),
+        "hosts": hosts("127.0.0.1", _EMPTY_HOSTS) if names is None else names,
     }
     for name, text in files.items():
         plan += ["file", f"/etc/{name}", text]

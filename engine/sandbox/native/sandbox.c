@@ -190,6 +190,21 @@ static void make_listener(void)
         close(sock);
 }
 
+/* String: a port. A socket that connects to it, from in here; it may not be connected yet. */
+static void make_connection(struct order *order)
+{
+    char *cursor = order->data, *text = next_string(order, &cursor);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(text ? (uint16_t)strtoul(text, NULL, 10) : 0)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (sock < 0 || (connect(sock, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS))
+        tell(errno, STEP_SETUP, "connect", -1);
+    else
+        tell(0, 0, NULL, sock);
+    if (sock >= 0)
+        close(sock);
+}
+
 /* ---- orders ---- */
 
 /* The first string says how many bytes of system call filter come as the last descriptor's file; instructions follow. */
@@ -224,6 +239,9 @@ static void obey(struct order *order, int signals)
         break;
     case LISTEN:
         make_listener();
+        break;
+    case CONNECT:
+        make_connection(order);
         break;
     case STEM:
         make_stem(order);

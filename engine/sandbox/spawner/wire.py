@@ -46,6 +46,7 @@ ARRANGE = 48  #: carry out instructions about files and names
 STEM = 49  #: make a stem, a process that waits for a SPAWN
 LISTEN = 50  #: listen at 127.0.0.1:9001 of the sandbox's own network
 ADOPT = 51  #: tell the end of a process that a zygote made; string: its pid in there
+CONNECT = 52  #: a socket that connects to 127.0.0.1 of the sandbox's own network; string: the port
 
 # The first process of a sandbox (EXIT too) or a zygote to the engine, in the form of frames.
 INIT = 64  #: `number` is its pid; payload: ANSWER; carries its pidfd
