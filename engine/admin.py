@@ -13,7 +13,9 @@ from aiohttp import web
 from engine._version import __version__
 from engine.errors import AwsError, ResourceNotFoundException
 from engine.model.invocation import Invocation
+from engine.telemetry.environment_log import group_of
 from engine.telemetry.logs import LogRecord
+from engine.telemetry.store import Event
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -78,7 +80,7 @@ class _Admin:
     async def logs(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["function"]
         try:
-            self._engine.registry.get(name)
+            function = self._engine.registry.get(name)
             limit = min(_MAX_BACKLOG, max(0, int(request.query.get("limit", "100"))))
         except AwsError as error:
             return _refuse(error)
@@ -94,11 +96,12 @@ class _Admin:
                 queue.put_nowait(record)
 
         following = request.query.get("follow") in {"1", "true"}
-        if following:
+        backlog = self._engine.log_store.backlog(group_of(function), f"/{function.name}[", limit)
+        if following:  # the backlog ends where this begins
             log.followers.append(follow)
         try:
-            for record in log.records(limit):
-                await response.write(msgspec.json.encode(record) + b"\n")
+            for event in await backlog:
+                await response.write(msgspec.json.encode(_record(event)) + b"\n")
             while following:
                 await response.write(msgspec.json.encode(await queue.get()) + b"\n")
         except ConnectionError:
@@ -142,6 +145,11 @@ def tell(invocation: Invocation, engine: Engine) -> dict[str, Any]:
         "received_ms": int((time.time() - time.monotonic() + zero) * 1000),
         "timeline": timeline,
     }
+
+
+def _record(event: Event) -> LogRecord:
+    message = event.message.removesuffix("\n")
+    return LogRecord(time_ms=event.time_ms, stream=event.stream, request_id=event.request_id, message=message)
 
 
 def _json(value: object, status: int = 200) -> web.Response:

@@ -60,6 +60,7 @@ from engine.store import CreateFunctionRequest, FunctionChange, FunctionCode, Fu
 from engine.store.requests import CapacityProviderConfig, Environment, ManagedInstancesConfig
 from engine.store.unzip import remove_tree, unzip
 from engine.telemetry.logs import FunctionLog
+from engine.telemetry.store import LogStore
 
 if TYPE_CHECKING:
     from engine.server import Server
@@ -83,6 +84,7 @@ class Engine:
         freeze_after_ms: an environment that has been idle for so long is frozen until its next invocation: its
             background threads do not run. 0 for never.
         max_environments: most environments at once; None for as many as memory permits.
+        log_limit_mb: MiB on the disk that the log of each log group may have; the oldest go.
         account_id, region: what ARNs are made of.
         identity: credentials that functions are given; placeholders by default.
         hot_reload: whether functions may live in folders of this machine (AWS has no such thing).
@@ -102,6 +104,7 @@ class Engine:
         init_timeout_s: float = limits.INIT_TIMEOUT_S,
         freeze_after_ms: float = 50.0,
         max_environments: int | None = None,
+        log_limit_mb: int = 64,
         account_id: str = "000000000000",
         region: str = "us-east-1",
         identity: Identity | None = None,
@@ -119,6 +122,7 @@ class Engine:
         self.isolation = isolation
         self._own_network = network == "own"
         self._data_dir = Path(data_dir) if data_dir is not None else None
+        self._log_limit_mb = log_limit_mb
         self._account_concurrency = account_concurrency
         self._keep_alive_s = keep_alive_s
         self._wait_limit_s = wait_limit_s
@@ -170,6 +174,8 @@ class Engine:
         )
         await self.registry.open()
         stack.push_async_callback(self.registry.close)
+        self.log_store = await self._open_logs()
+        stack.push_async_callback(self.log_store.close)
         await anyio.to_thread.run_sync(shutil.rmtree, self.data_dir / "live", True)  # what a killed engine left
         folder = self.data_dir / "runtimes"
         self.provider = await anyio.to_thread.run_sync(self._make_provider, folder)
@@ -192,6 +198,16 @@ class Engine:
         stack.push_async_callback(self._stop_environments)
         self.frontend = Frontend(self.dispatcher, self.resolve, self._submit_live)
         self.registry.subscribe(self._changed)
+
+    async def _open_logs(self) -> LogStore:
+        store = LogStore(self.data_dir / "logs", group_mb=self._log_limit_mb)
+        try:
+            await store.open()
+        except OSError as error:
+            raise DataDirectoryError(
+                f"the logs in {self.data_dir / 'logs'} cannot be used: {error.strerror}"
+            ) from error
+        return store
 
     def _make_provider(self, runtimes: Path) -> ProcessProvider | NamespaceProvider:
         return make_provider(self.isolation, self.data_dir / "run", runtimes, own_network=self._own_network)
@@ -333,7 +349,7 @@ class Engine:
         """A function's log; made when it is first asked for."""
         log = self._logs.get(name)
         if log is None:
-            log = self._logs[name] = FunctionLog()
+            log = self._logs[name] = FunctionLog(self.log_store.sink)
         return log
 
     # ---- invocations -----------------------------------------------------------------------------------------------

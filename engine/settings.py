@@ -51,6 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         freeze_after_ms: milliseconds after which an idle environment's processes are stopped, until its next
             invocation; 0 for never.
         account_concurrency: invocations at one time, over all functions.
+        log_limit_mb: MiB of logs that are kept for each log group.
         account_id: the 12-digit account in ARNs.
         region: the region in ARNs and in AWS_REGION.
         drain_s: seconds that a stopping server waits for invocations that run.
@@ -68,6 +69,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     init_timeout_s: Annotated[float, Meta(gt=0)] = 10.0
     freeze_after_ms: Annotated[float, Meta(ge=0)] = 50.0
     account_concurrency: Annotated[int, Meta(ge=1)] = 1000
+    log_limit_mb: Annotated[int, Meta(ge=1)] = 64
     account_id: Annotated[str, Meta(pattern="^[0-9]{12}$")] = "000000000000"
     region: Annotated[str, Meta(pattern="^[a-z]{2}(-[a-z]+)+-[0-9]+$")] = "us-east-1"
     drain_s: Annotated[float, Meta(ge=0)] = 30.0
@@ -86,6 +88,7 @@ NAMES: dict[str, str] = {
     "init_timeout": "init_timeout_s",
     "freeze_after": "freeze_after_ms",
     "account_concurrency": "account_concurrency",
+    "log_limit": "log_limit_mb",
     "account_id": "account_id",
     "region": "region",
     "drain": "drain_s",
@@ -102,6 +105,7 @@ _EXAMPLES = {
     "memory_budget": "a whole number of MB, at least 128",
     "account_concurrency": "a whole number, at least 1",
     "endpoint_url": "an address such as http://127.0.0.1:9000, without a path",
+    "log_limit": "a whole number of MiB, at least 1",
     "init_timeout": "a number of seconds above 0",
     "freeze_after": "a number of milliseconds, or 0 for never",
 }

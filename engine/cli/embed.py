@@ -14,6 +14,7 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "network": settings.network,
         "memory_mb": settings.memory_mb,
         "account_concurrency": settings.account_concurrency,
+        "log_limit_mb": settings.log_limit_mb,
         "keep_alive_s": settings.keep_alive_s,
         "wait_limit_s": settings.wait_limit_s,
         "init_timeout_s": settings.init_timeout_s,

@@ -24,6 +24,7 @@ _HELP = {
     "init_timeout": "Seconds that a function may take to initialise.",
     "freeze_after": "Milliseconds after which an idle environment's processes are stopped until it is used; 0: never.",
     "account_concurrency": "Invocations at one time, over all functions.",
+    "log_limit": "MiB of logs that are kept for each log group.",
     "account_id": "Account in ARNs: twelve digits.",
     "region": "Region in ARNs and in AWS_REGION.",
     "drain": "Seconds that a stopping server waits for running invocations.",
@@ -33,7 +34,8 @@ _METAVARS = {
     "host": "ADDRESS", "port": "PORT", "data_dir": "DIR", "isolation": "auto|sandbox|process",
     "network": "host|own", "memory_budget": "MB",
     "keep_alive": "SECONDS", "wait_limit": "SECONDS", "init_timeout": "SECONDS", "freeze_after": "MS",
-    "account_concurrency": "N", "account_id": "ID", "region": "REGION", "drain": "SECONDS", "endpoint_url": "URL",
+    "account_concurrency": "N", "log_limit": "MIB", "account_id": "ID", "region": "REGION",
+    "drain": "SECONDS", "endpoint_url": "URL",
 }  # fmt: skip
 _TYPES: dict[str, click.ParamType[Any]] = {
     "isolation": click.Choice(["auto", "sandbox", "process"]),
@@ -41,6 +43,7 @@ _TYPES: dict[str, click.ParamType[Any]] = {
     "port": click.INT,
     "memory_budget": click.INT,
     "account_concurrency": click.INT,
+    "log_limit": click.INT,
     "keep_alive": click.FLOAT,
     "wait_limit": click.FLOAT,
     "init_timeout": click.FLOAT,

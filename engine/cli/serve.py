@@ -22,7 +22,7 @@ from engine.settings import Settings, load
 )
 @setting(
     "host", "port", "data_dir", "isolation", "network", "memory_budget", "keep_alive", "wait_limit", "init_timeout",
-    "freeze_after", "account_concurrency", "account_id", "region", "drain",
+    "freeze_after", "account_concurrency", "log_limit", "account_id", "region", "drain",
 )  # fmt: skip
 @click.option(
     "--hot-reload/--no-hot-reload",

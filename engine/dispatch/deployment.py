@@ -122,8 +122,13 @@ class Deployment:
         return release
 
     def log_stream(self) -> str:
-        """A new log stream name, ``2024/01/02/[$LATEST]0123…`` (facts §3.3)."""
-        return f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{self.function.version}]{secrets.token_hex(16)}"
+        """A new log stream name, ``2024/01/02/[$LATEST]0123…`` (facts §3.3).
+
+        In a log group of the user's choice, where functions may meet, it is ``2024/01/02/name[$LATEST]0123…``.
+        """
+        function = self.function
+        name = function.name if function.log_group not in {"", f"/aws/lambda/{function.name}"} else ""
+        return f"{time.strftime('%Y/%m/%d', time.gmtime())}/{name}[{function.version}]{secrets.token_hex(16)}"
 
     async def process(
         self, sandbox: Sandbox, log_stream: str, initialization: InitializationType = "on-demand"

@@ -203,7 +203,8 @@ class ExtensionProcesses:
             self._processes[extension] = process
             self._gone[extension] = asyncio.Event()
             loop = asyncio.get_running_loop()
-            self._outputs.append(OutputReader(loop, process.output, environment._extension_line))
+            output = OutputReader(loop, process.output, environment._extension_line, environment.log.congested)
+            self._outputs.append(output)
         return None
 
     def drain(self) -> None:

@@ -2,7 +2,8 @@
 
 The pipe carries stdout and stderr together, so lines come in the order in which the program wrote them. A line longer
 than 256 KiB (CloudWatch's limit for one event) is cut there and goes on in the next record. Nothing is dropped here:
-when the engine is slow the pipe fills and the program waits in `write`, as it would on a terminal.
+when the engine, or the disk that its logs are on, is slow, the pipe fills and the program waits in `write`, as it
+would on a terminal.
 
 And the engine is slow on purpose with a program that prints very many lines: each costs the event loop 0.6 us, so that
 one pipe full of bare newlines (64 KiB) is 40 ms in which no other function is served. Reads are small, and after one
@@ -22,6 +23,8 @@ _CHUNK = 16_384
 _MANY_LINES = 1_024
 #: Seconds of rest for each line of such a read, five times what it costs.
 _REST = 3e-6
+#: How often one looks whether what was read has been written to the log's disk, seconds.
+_CONGESTED_S = 0.02
 #: A pipe holds 64 KiB by default, at most 1 MiB.
 _PIPE = 1 << 20
 #: Lines that are taken at the end of an invocation, at most: some 10 ms.
@@ -31,11 +34,21 @@ _MOST_LINES = 16_384
 class OutputReader:
     """Reads one process tree's output until every writer is gone or `close` is called."""
 
-    __slots__ = ("_fd", "_line", "_loop", "_rest", "_timer")
+    __slots__ = ("_congested", "_fd", "_line", "_loop", "_rest", "_timer")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, line: Callable[[str], None]) -> None:
-        """Take ownership of `fd` (non-blocking) and call `line` with each line, without its newline."""
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        fd: int,
+        line: Callable[[str], None],
+        congested: Callable[[], bool] | None = None,
+    ) -> None:
+        """Take ownership of `fd` (non-blocking) and call `line` with each line, without its newline.
+
+        While `congested` says so, nothing is read: the program waits.
+        """
         self._loop = loop
+        self._congested = congested
         self._fd = fd
         self._line = line
         self._rest = b""
@@ -73,13 +86,21 @@ class OutputReader:
         except BlockingIOError:
             return
         many = self._take(data)
-        if many > _MANY_LINES:
-            self._loop.remove_reader(self._fd)
-            self._timer = self._loop.call_later(many * _REST, self._go_on)
+        if self._fd >= 0 and self._congested is not None and self._congested():
+            self._pause(_CONGESTED_S)
+        elif many > _MANY_LINES:
+            self._pause(many * _REST)
+
+    def _pause(self, seconds: float) -> None:
+        self._loop.remove_reader(self._fd)
+        self._timer = self._loop.call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
         self._timer = None
-        self._loop.add_reader(self._fd, self._readable)
+        if self._congested is not None and self._congested():
+            self._timer = self._loop.call_later(_CONGESTED_S, self._go_on)
+        else:
+            self._loop.add_reader(self._fd, self._readable)
 
     def _take(self, data: bytes) -> int:
         """Pass on the lines in `data`; how many they were."""

@@ -182,7 +182,7 @@ class EnvironmentProcesses(ExtendedEnvironment):
             return failures.sandbox_failed(str(error))
         self._note(f"process started{', preloaded' if process.preloaded else ''}: pid {process.pid}")
         self._process = process
-        self._output = OutputReader(self._loop, process.output, self._line)
+        self._output = OutputReader(self._loop, process.output, self._line, self.log.congested)
         return None
 
     async def _serve(self, sandbox: Sandbox, failure: Failure | None) -> str | None:
