@@ -11,6 +11,7 @@ from aiohttp import web
 from engine.admin import add_admin_routes
 from engine.control.app import make_app
 from engine.control.callers import no_functions
+from engine.control.cloudwatch import add_cloudwatch_route
 from engine.errors import ConfigurationError
 from engine.invoke.aio import add_invoke_route
 from engine.invoke.front import FrontConnection
@@ -77,6 +78,8 @@ class Server:
     def _routes(self, app: web.Application) -> None:
         add_invoke_route(app, self._engine.frontend)
         add_admin_routes(app, self._engine)
+        engine = self._engine
+        add_cloudwatch_route(app, engine.log_store, region=engine.region, account_id=engine.account_id)
 
     async def stop(self) -> None:
         """Close the port and every connection."""
