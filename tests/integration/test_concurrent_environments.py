@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import pytest
@@ -70,6 +72,11 @@ serve()
 async def engine(request, anyio_backend, no_leaks):
     async with Engine(isolation=request.param) as running:
         yield running
+
+
+def events_of(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """The platform's events among the lines of a log, which is JSON here."""
+    return [json.loads(line) for line in lines if line.startswith('{"time"')]
 
 
 class Held:
@@ -147,8 +154,8 @@ async def test_one_that_times_out_fails_alone_and_its_worker_is_told_410_and_goe
             await anyio.sleep(0.05)
     (late,) = held.results
     assert late.json() == {"errorType": "Sandbox.Timedout", "errorMessage": "Task timed out after 1.00 seconds"}
-    assert late.log_tail.endswith("Status: timeout\n")
-    assert "\tDuration: 1000.00 ms\t" in late.log_tail
+    report = events_of(late.log_tail.splitlines())[-1]["record"]
+    assert (report["status"], report["metrics"]["durationMs"]) == ("timeout", 1000.0)
     assert (await function.invoke("release")).environment_id == late.environment_id
     while not (statuses := (await function.invoke("told")).json()):
         await anyio.sleep(0.005)
@@ -223,9 +230,9 @@ async def test_an_init_that_fails_is_told_to_all_that_waited_for_it(engine, tmp_
             tasks.start_soon(one)
     assert [error_of(result) for result in results] == ["Function.BadInit", "Function.BadInit"]
     assert len({result.environment_id for result in results}) == 1
-    reports = [record.message for record in engine.log("f").records() if record.message.startswith("INIT_REPORT")]
-    assert len(reports) == 1
-    assert "\tPhase: init\tStatus: error\tError Type: Function.BadInit" in reports[0]
+    said = events_of(record.message for record in engine.log("f").records())
+    (report,) = [event["record"] for event in said if event["type"] == "platform.initReport"]
+    assert (report["phase"], report["status"], report["errorType"]) == ("init", "error", "Function.BadInit")
 
 
 async def test_a_runtime_that_asks_for_one_at_a_time_is_given_one(engine, tmp_path):
@@ -248,10 +255,10 @@ async def test_lines_belong_to_the_invocation_whose_request_id_they_carry(engine
         await function.invoke("release")
     for result in held.results:
         lines = result.log_tail.splitlines()
-        assert lines[0] == f"START RequestId: {result.request_id} Version: $LATEST"
-        assert lines[1:-2] == [f"holding {result.request_id}"]
-        assert lines[-2] == f"END RequestId: {result.request_id}"
-        assert lines[-1].startswith(f"REPORT RequestId: {result.request_id}\t")
+        assert lines[1:-1] == [f"holding {result.request_id}"]
+        events = events_of(lines)
+        assert [event["type"] for event in events] == ["platform.start", "platform.report"]
+        assert {event["record"]["requestId"] for event in events} == {result.request_id}
     tagged = {record.request_id: record.message for record in engine.log("f").records() if "holding" in record.message}
     assert tagged == {one.request_id: f"holding {one.request_id}" for one in held.results}
 
@@ -333,7 +340,7 @@ async def test_init_waits_for_extensions_which_are_told_of_the_end_and_of_no_inv
         log(environment),
         "one 403 Extension.InvalidEventType INVOKE: ErrorInvalidEventType",
         "one 200 None None",
-        "EXTENSION\tName: one\tState: Ready\tEvents: [SHUTDOWN]",
+        '{"type":"platform.extension","record":{"name":"one","state":"Ready","events":["SHUTDOWN"]}}',
         "one SHUTDOWN spindown",
     )
 
