@@ -52,6 +52,15 @@ def test_our_shell_bootstrap_keeps_the_clauses_for_a_function_that_echoes():
 
 
 @pytest.mark.timeout(180)
+def test_our_tcl_bootstrap_keeps_every_clause_that_applies():
+    requires("tclsh")
+    folder = str(BOOTSTRAPS / "tcl" / "conform")
+    found = outcomes(folder, "--strict", "--handler", "function.handler", "--runtime", "provided.al2023")
+    assert set(found.values()) <= {"pass", "n/a"}
+    assert sum(outcome == "pass" for outcome in found.values()) >= 60
+
+
+@pytest.mark.timeout(180)
 def test_our_rust_bootstrap_keeps_the_clauses_for_a_function_that_echoes():
     assert set(outcomes(str(rust("minimal")), "--strict").values()) <= {"pass", "n/a"}
 
