@@ -42,12 +42,23 @@ def package(name: str, folder: Path) -> Path:
     return target
 
 
+def executable(folder: Path) -> Path:
+    """The axum example, as people deploy it; skips when it is not built."""
+    built = EXAMPLES / "axum/target/release/bootstrap"
+    if not built.exists():
+        requires("cargo")
+        unavailable(f"{built.relative_to(ROOT)} is not built (scripts/setup-examples.sh)")
+    (folder / "axum").mkdir()
+    shutil.copy(built, folder / "axum")
+    return folder / "axum"
+
+
 @asynccontextmanager
 async def deployed(name: str, runtime: str, folder: Path, **environment: str) -> AsyncIterator[Function]:
     async with Engine() as engine:
         yield await engine.create_function(
             name,
-            code=package(name, folder),
+            code=executable(folder) if name == "axum" else package(name, folder),
             runtime=runtime,
             handler="app.handler",
             memory_mb=1769,
@@ -66,7 +77,9 @@ async def call(function: Function, *arguments: Any, **headers: str) -> tuple[int
     return answer["statusCode"], json.loads(answer["body"])
 
 
-@pytest.mark.parametrize(("name", "runtime"), [("fastapi", PYTHON), ("express", "nodejs20.x")])
+@pytest.mark.parametrize(
+    ("name", "runtime"), [("fastapi", PYTHON), ("express", "nodejs20.x"), ("axum", "provided.al2023")]
+)
 async def test_an_application_answers_an_http_api(name, runtime, tmp_path):
     async with deployed(name, runtime, tmp_path) as function:
         status, body = await call(function, "GET", "/?name=%C3%A9")
