@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint fmt bench diagrams clean bootstraps node-clients java-clients extension-clients vm
+.PHONY: help setup demo test lint fmt bench diagrams clean bootstraps node-clients java-clients go-clients extension-clients examples vm
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -22,8 +22,14 @@ node-clients: setup
 java-clients: setup
 	scripts/setup-java-clients.sh
 
+go-clients: setup
+	scripts/setup-go-clients.sh
+
 extension-clients: setup
 	scripts/setup-extension-clients.sh
+
+examples: setup
+	scripts/setup-examples.sh
 
 demo: setup bootstraps ## functions in several languages: cold, warm, failing, timing out
 	.venv/bin/lambent demo
@@ -31,7 +37,7 @@ demo: setup bootstraps ## functions in several languages: cold, warm, failing, t
 vm: setup
 	scripts/setup-vm.sh
 
-test: setup bootstraps node-clients java-clients extension-clients vm ## the whole suite
+test: setup bootstraps node-clients java-clients go-clients extension-clients examples vm ## the whole suite
 	$(PY) -m pytest $(ARGS)
 
 lint: setup ## style, types, layering

@@ -1,8 +1,8 @@
 """The runtimes that come with Lambent, one folder per language, and how the engine starts them.
 
 `python`, `nodejs`, `ruby`, `java` and `dotnet` are *managed* runtimes: the function names a runtime such as
-``python3.12`` and a handler, and the engine runs `command`. `shell` and `rust` are for *provided*
-runtimes: the function's package has an executable ``bootstrap`` of its own, and `command` answers None.
+``python3.12`` and a handler, and the engine runs `command`. `go`, `rust`, `shell` and `tcl` are for
+*provided* runtimes: the function's package has an executable ``bootstrap`` of its own, and `command` answers None.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
     "prepare",
 ]
 
-_FOLDERS = ("java", "nodejs", "python", "ruby", "rust", "shell")
+_FOLDERS = ("go", "java", "nodejs", "python", "ruby", "rust", "shell", "tcl")
 
 
 def languages() -> tuple[str, ...]:

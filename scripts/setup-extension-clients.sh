@@ -27,6 +27,8 @@ if command -v cargo >/dev/null 2>&1; then
 else
   lack "cargo is missing"
 fi
+# As scripts/setup-go-clients.sh chose it.
+[ ! -x .tools/go/bin/go ] || PATH=$PWD/.tools/go/bin:$PATH
 if command -v go >/dev/null 2>&1; then
   (cd $here/go && CGO_ENABLED=0 go build -trimpath -o target/bootstrap .) || lack "go could not build $here/go"
 else

@@ -16,6 +16,8 @@ need javac default-jdk-headless
 need node nodejs
 need npm npm
 command -v node >/dev/null 2>&1 || packages+=(libnode-dev) # its headers, to compile AWS's client against
+need go golang-go
+need tclsh tcl
 need gcc gcc
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev) # and the static C library
 # AWS's own Node client compiles a native module when it is installed.

@@ -95,8 +95,9 @@ async def reports_an_exception_and_lives_on(engine: Engine, client: Client, fold
     assert {name: body[name] for name in family.error} == family.error
     assert body["errorMessage"] == "it failed é"
     assert body.get("requestId", result.request_id) == result.request_id
-    member, pattern = family.trace
-    assert any(re.search(pattern, str(line)) for line in body[member]), body
+    if family.trace is not None:
+        member, pattern = family.trace
+        assert any(re.search(pattern, str(line)) for line in body[member]), body
     logged = family.logged.replace("{id}", result.request_id)
     assert re.search(logged, result.log_tail, re.MULTILINE), result.log_tail
     after = await function.invoke({"do": "count"})

@@ -57,7 +57,7 @@ def test_the_folders_have_what_their_names_say():
         for name in language.files if key in bootstraps.languages() else ():
             assert name.startswith("target/") or (bootstraps.path(key) / name).exists()
     assert os.access(bootstraps.path("shell") / "bootstrap", os.X_OK)
-    with pytest.raises(KeyError, match="no bootstrap for 'cobol'; there are java, "):
+    with pytest.raises(KeyError, match=r"no bootstrap for 'cobol'; there are .*java, "):
         bootstraps.path("cobol")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import java
 from tests.support.cli import lambent
-from tests.support.clients import AWS_LAMBDA_RIC, AWS_LAMBDA_RIC_4, AWSLAMBDARIC, OUR_NODE, ROOT, rust
+from tests.support.clients import AWS_LAMBDA_RIC, AWS_LAMBDA_RIC_4, AWSLAMBDARIC, OUR_NODE, ROOT, go, rust
 from tests.support.require import requires
 
 DEVIATIONS = Path(__file__).with_name("deviations")
@@ -52,8 +52,31 @@ def test_our_shell_bootstrap_keeps_the_clauses_for_a_function_that_echoes():
 
 
 @pytest.mark.timeout(180)
+def test_our_tcl_bootstrap_keeps_every_clause_that_applies():
+    requires("tclsh")
+    folder = str(BOOTSTRAPS / "tcl" / "conform")
+    found = outcomes(folder, "--strict", "--handler", "function.handler", "--runtime", "provided.al2023")
+    assert set(found.values()) <= {"pass", "n/a"}
+    assert sum(outcome == "pass" for outcome in found.values()) >= 60
+
+
+@pytest.mark.timeout(180)
 def test_our_rust_bootstrap_keeps_the_clauses_for_a_function_that_echoes():
     assert set(outcomes(str(rust("minimal")), "--strict").values()) <= {"pass", "n/a"}
+
+
+@pytest.mark.timeout(180)
+def test_our_go_runtime_keeps_every_clause_that_applies():
+    found = outcomes(str(go("bootstraps/go", "conform")), "--strict")
+    assert set(found.values()) <= {"pass", "n/a"}
+    assert sum(outcome == "pass" for outcome in found.values()) >= 70
+
+
+@pytest.mark.timeout(180)
+def test_aws_lambda_go_deviates_only_where_that_is_recorded():
+    known = DEVIATIONS / "aws-lambda-go.toml"
+    found = outcomes(str(go("tests/conformance/go", "aws-conform")), "--strict", "--known", str(known))
+    assert sum(outcome == "pass" for outcome in found.values()) >= 60
 
 
 @pytest.mark.timeout(180)

@@ -1,4 +1,4 @@
-"""AWS's own runtime clients, unmodified, on the engine: awslambdaric (PyPI) and aws-lambda-ric (npm)."""
+"""AWS's own runtime clients, unmodified, on the engine: from PyPI, npm, Maven Central and as a Go module."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import uvloop
 
 from engine import Engine
 from tests.conformance.runtime_contract import CONTRACT
-from tests.support.clients import AWS_JAVA, AWS_LAMBDA_RIC, AWSLAMBDARIC
+from tests.support.clients import AWS_GO, AWS_JAVA, AWS_LAMBDA_RIC, AWSLAMBDARIC
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def anyio_backend():
 
 
 @pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)
-@pytest.mark.parametrize("client", [AWSLAMBDARIC, AWS_LAMBDA_RIC, AWS_JAVA], ids=lambda client: client.name)
+@pytest.mark.parametrize("client", [AWSLAMBDARIC, AWS_LAMBDA_RIC, AWS_JAVA, AWS_GO], ids=lambda client: client.name)
 async def test_the_official_client(client, clause, tmp_path):
     async with Engine() as engine:
         await clause(engine, client, tmp_path)

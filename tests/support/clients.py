@@ -134,6 +134,21 @@ def _aws_lambda_ric_4(folder: Path, source: str) -> None:
     _script(folder / "bootstrap", f'exec {node} node_modules/aws-lambda-ric/index.mjs "$_HANDLER"')
 
 
+def go(module: str, name: str) -> Path:
+    """The compiled program of a Go module here; skips when it was not built."""
+    built = ROOT / module / "target" / name
+    if not built.exists():
+        unavailable(f"{built.relative_to(ROOT)} is not built (scripts/setup-go-clients.sh)")
+    return built
+
+
+def _go(name: str) -> Callable[[Path, str], None]:
+    def write(folder: Path, _source: str) -> None:
+        shutil.copy(go("tests/conformance/go", name), folder / "bootstrap")
+
+    return write
+
+
 def rust(name: str) -> Path:
     """The compiled bootstrap of ``bootstraps/rust/<name>``; skips when it was not built."""
     built = ROOT / "bootstraps/rust" / name / "target/release/bootstrap"
@@ -159,6 +174,8 @@ AWS_JAVA = Client(
     broken_handler="App$Broken",
     memory_mb=1769,
 )
+OUR_GO = Client("go", "go", "provided.al2023", "bootstrap", _go("ours"), "", broken_handler="broken")
+AWS_GO = Client("aws-lambda-go", "aws-go", "provided.al2023", "bootstrap", _go("aws"), "", broken_handler="broken")
 AWSLAMBDARIC = Client(
     "awslambdaric", "python", "provided.al2023", "app.handler", _awslambdaric, PYTHON, "import nowhere"
 )

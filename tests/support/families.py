@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -113,7 +113,7 @@ class Family:
     Attributes:
         log_line: the pattern of a line that the language's logger wrote at level INFO, with ``{id}`` in it.
         error: members of the body when the handler threw "it failed é", but for message and trace.
-        trace: which member has the stack, and a pattern that one of its lines matches.
+        trace: which member has the stack, and a pattern that one of its lines matches; None where errors have none.
         logged: pattern of what the log has of that error, with ``{id}`` in it; "" for nothing.
         unserialisable: errorType, and a pattern for errorMessage, of a result that cannot be written.
         init: errorType, and a pattern for errorMessage, of a function that fails in Init.
@@ -121,7 +121,7 @@ class Family:
 
     log_line: str
     error: Mapping[str, str]
-    trace: tuple[str, str]
+    trace: tuple[str, str] | None
     logged: str
     unserialisable: tuple[str, str]
     init: tuple[str, str]
@@ -149,6 +149,15 @@ def _java(body: Any) -> None:
     assert list(body) == ["errorMessage", "errorType", "stackTrace"]
     assert all(line.startswith("App.handleRequest") for line in body["stackTrace"])  # and the compiler's bridge to it
 
+
+_GO = Family(
+    log_line=rf'timestamp={ISO} level=INFO message="a line of log" requestId={{id}}',
+    error={"errorType": "Failure"},
+    trace=None,
+    logged='{"errorMessage":"it failed é","errorType":"Failure"',
+    unserialisable=("UnsupportedTypeError", "json: unsupported type: chan int"),
+    init=("errorString", "it cannot start é"),
+)
 
 FAMILIES = {
     "python": Family(
@@ -191,4 +200,7 @@ FAMILIES = {
         check=_java,
         drops_null=True,
     ),
+    "go": _GO,
+    # AWS's client has nothing to tell of an initialisation that failed: the process ends.
+    "aws-go": replace(_GO, init=("Runtime.ExitError", "RequestId: .* Error: Runtime exited with error: exit status 1")),
 }

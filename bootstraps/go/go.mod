@@ -1,0 +1,3 @@
+module lambent
+
+go 1.21
