@@ -182,7 +182,7 @@ while True:
         assert group.kill() == []
         assert group.empty()
         assert program.end() in {0, -signal.SIGKILL}
-        assert inside(group, "print(os.fork() and 'forks', flush=True)").go().line() == "forks"
+        assert inside(group, "os.fork() and print('forks', flush=True)").go().line() == "forks"
 
     def test_what_would_not_die_is_named(self, group, monkeypatch):
         monkeypatch.setattr("engine.sandbox.spawner.groups.members", lambda _: {4_000_000})
