@@ -41,7 +41,7 @@ class Blank:
         self.pidfd = descriptors[2] if len(descriptors) > 2 else -1
 
     def post(self, kind: int, payload: bytes) -> None:
-        """Give an order that is not answered unless it fails; the one that is may follow.
+        """Give an order without waiting for its answer: there is none, or `answered` follows.
 
         Raises:
             BrokenPipeError: the blank had ended.
@@ -56,6 +56,15 @@ class Blank:
         Raises:
             BrokenPipeError: the blank had ended; take another.
         """
+        try:
+            self._send(kind, payload)
+        except BaseException:
+            self._socket.close()
+            raise
+        return await self.answered()
+
+    async def answered(self) -> bytes:
+        """Wait for the end of the answer to the order that was posted; see `order`."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[bytes] = loop.create_future()
         answer = b""
@@ -76,7 +85,6 @@ class Blank:
 
         number = self._socket.fileno()
         try:
-            self._send(kind, payload)
             loop.add_reader(number, readable)
             return await done
         finally:
@@ -97,6 +105,10 @@ class Blank:
             socket.send_fds(self._socket, [wire.ORDER.pack(wire.IN_FILE, kind)], [descriptor])
         finally:
             os.close(descriptor)
+
+    def hang_up(self) -> None:
+        """Close the socket: nobody waits for an answer any more."""
+        self._socket.close()
 
     def discard(self) -> None:
         """Close everything; a blank without an order ends by itself."""

@@ -20,7 +20,7 @@ from engine.sandbox.process_sandbox import SandboxProcess, high_water
 from engine.sandbox.spawner import wire
 
 from . import standby, view
-from .first_process import FirstProcess, FirstProcessGone
+from .first_process import FirstProcess, FirstProcessGone, Given
 from .zygotes import Key, key_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 END_SECONDS = 10.0
 PEAK_SECONDS = 0.005
-"""The kernel's figure of the memory is read at most so often: one read is 1.4 us of the 40 us that a warm invocation costs."""
+"""The kernel's figure of the memory is read at most so often: a read is 1.4 us of a warm invocation's 40."""
 #: How often a sandbox is made anew for one program.
 _TRIES = 3
 #: The kernel announces that memory ran out before it counts the kill.
@@ -72,6 +72,8 @@ class NamespaceSandbox:
         self._closed = False
         self._gone = False
         self._oom_seen = 0
+        self._ended = False
+        """Whether a process has ended, of memory perhaps, since `_oom_seen` was looked at."""
         self._peak: int | None = None
         self._peak_read = 0.0
         self._oom_fd: int | None = None
@@ -238,64 +240,87 @@ class NamespaceSandbox:
         """
         order = program.encode(spec, self._user(), self._rlimits())
         async with self._turn:
-            if self._closed:
-                raise SandboxError(f"sandbox {self.id} is closed; {spec.argv[0]} cannot be started in it")
-            try:
-                number, blank = await self._prepared(spec)
-                process = SandboxProcess(blank, on_exit)
-                self._processes[number] = process
+            for _ in range(_TRIES):
+                if self._closed:
+                    raise SandboxError(f"sandbox {self.id} is closed; {spec.argv[0]} cannot be started in it")
                 try:
-                    answer = await blank.order(wire.SPAWN, order) or _DONE
-                    check(answer)
-                except BaseException:
-                    process.abandoned()
-                    raise
-                process.preloaded = wire.ANSWER.unpack_from(answer)[1] == wire.STEP_PRELOADED
-            except BrokenPipeError:
-                raise SandboxError(f"sandbox {self.id}: what was to become {spec.argv[0]} had ended") from None
-            except Answer as failure:
-                raise self._explained(failure, spec) from None
-            process.started()
-            return process
-
-    async def _prepared(self, spec: ProcessSpec) -> tuple[int, Blank]:
-        """`_prepare`, again when the first process ends over it: the spawner may have ended, and nobody knew yet."""
-        for _ in range(_TRIES):
-            try:
-                return await self._prepare(spec)
-            except FirstProcessGone:
-                if self._first is not None:
-                    self._first.hang_up()
-                    self._first_gone(self._first)
+                    return await self._start(spec, order, on_exit)
+                except FirstProcessGone:  # it may have ended earlier, with the spawner, and nobody knew yet
+                    if self._first is not None:
+                        self._first.hang_up()
+                        self._first_gone(self._first)
         raise SandboxError(f"sandbox {self.id}: its first process ended {_TRIES} times before {spec.argv[0]} started")
 
-    async def _prepare(self, spec: ProcessSpec) -> tuple[int, Blank]:
-        """Everything that has to be so before the program runs. Returns the process that is to become it."""
+    async def _start(self, spec: ProcessSpec, order: bytes, on_exit: Callable[[Exit], None]) -> SandboxProcess:
+        try:
+            number, blank, assigning = await self._prepare(spec)
+            process = SandboxProcess(blank, on_exit)
+            self._processes[number] = process
+            try:
+                blank.post(wire.SPAWN, order)
+                if len(self._processes) == 1:  # the first of a generation, and the kernel has yet to make it a program
+                    self.cgroup.reset_peak()
+                    self._peak_read = 0.0
+                if assigning is not None:
+                    await self._settle(assigning)
+                answer = await blank.answered() or _DONE
+                check(answer)
+            except BaseException:
+                process.abandoned()
+                blank.hang_up()
+                raise
+        except BrokenPipeError:
+            raise SandboxError(f"sandbox {self.id}: what was to become {spec.argv[0]} had ended") from None
+        except Answer as failure:
+            raise self._explained(failure, spec) from None
+        process.preloaded = wire.ANSWER.unpack_from(answer)[1] == wire.STEP_PRELOADED
+        process.started()
+        return process
+
+    async def _prepare(self, spec: ProcessSpec) -> tuple[int, Blank, Given | None]:
+        """Everything that has to be so before the program runs, and the process that is to become it.
+
+        With a stem, what is still being arranged when this returns: a stem may be given its order already, and waits
+        for it by itself. That spares the cold start a way to the engine and back.
+        """
         if self._first is None:
             await self.furnish()
         first = self._first
         assert first is not None
-        if not self._assigned:
-            await self._take_on(first, spec)
-        if self._limited:
-            self.cgroup.set_cpu(None)
-            self._limited = False
-        if not self._processes:
-            self.cgroup.reset_peak()
-            self._peak_read = 0.0
-            self._oom_seen = self.cgroup.oom_kills()
-        return await self._take(first, spec)
+        assigning = None if self._assigned else await self._take_on(first, spec)
+        try:
+            if self._limited:
+                self.cgroup.set_cpu(None)
+                self._limited = False
+            if self._ended and not self._processes:
+                self._oom_seen = self.cgroup.oom_kills()
+                self._ended = False
+            self._watch_memory()
+            number, blank, gated = await self._take(first, spec)
+        except BaseException:
+            if assigning is not None:
+                assigning.cancel()
+            raise
+        if assigning is None or gated:
+            return number, blank, assigning
+        try:
+            await self._settle(assigning)
+        except BaseException:
+            blank.discard()
+            raise
+        return number, blank, None
 
-    async def _take(self, first: FirstProcess, spec: ProcessSpec) -> tuple[int, Blank]:
-        """What waits for a program of this kind where there is such, else a stem. The others end."""
+    async def _take(self, first: FirstProcess, spec: ProcessSpec) -> tuple[int, Blank, bool]:
+        """What waits for a program of this kind where there is such, else a stem (True). The others end."""
         taken = await self._take_fork(first, spec) or self._take_standby(spec)
+        stem = taken is None
         if taken is None:
             if self._stem is None:
                 await self._make_stem(first)
             assert self._stem is not None
             taken, self._stem = self._stem, None
         self._discard_waiting()
-        return taken
+        return *taken, stem
 
     async def _take_fork(self, first: FirstProcess, spec: ProcessSpec) -> tuple[int, Blank] | None:
         zygotes = self._provider.zygotes
@@ -325,28 +350,24 @@ class NamespaceSandbox:
         for _, blank in waiting:
             blank.discard()
 
-    async def _take_on(self, first: FirstProcess, spec: ProcessSpec) -> None:
-        """The blank becomes the function's: its limits and its files, at the same time."""
+    async def _take_on(self, first: FirstProcess, spec: ProcessSpec) -> Given:
+        """The blank becomes the function's: its limits and its files. Returns the files, which are on order."""
         limits = self._limits
         plan = view.assign(spec.folders)
-        setting: asyncio.Future[None] | None = None
         if (limits.memory_mb, limits.processes) != (self._set.memory_mb, self._set.processes):
-            setting = asyncio.ensure_future(
-                asyncio.to_thread(self.cgroup.set_limits, limits.memory_mb * MIB, limits.processes)
-            )
-        try:
-            if self._disk is None:
-                owner = view.MAPPED_USER if self.user is None else self.user
-                plan = [*view.memory_tmp(limits.ephemeral_storage_mb, owner), *plan]
-            elif self._disk.size_mb != limits.ephemeral_storage_mb:
-                await self._attach_disk(first, limits.ephemeral_storage_mb)
-            await first.order(wire.ARRANGE, ["0", *plan])
-        finally:
-            if setting is not None:
-                await setting
-                self._set = limits
+            # Not in a thread, which takes 0.15 ms: a blank holds less than any limit, so nothing has to be reclaimed.
+            self.cgroup.set_limits(limits.memory_mb * MIB, limits.processes)
+            self._set = limits
+        if self._disk is None:
+            owner = view.MAPPED_USER if self.user is None else self.user
+            plan = [*view.memory_tmp(limits.ephemeral_storage_mb, owner), *plan]
+        elif self._disk.size_mb != limits.ephemeral_storage_mb:
+            await self._attach_disk(first, limits.ephemeral_storage_mb)
+        return first.give(wire.ASSIGN, ["0", *plan])
+
+    async def _settle(self, assigning: Given) -> None:
+        await FirstProcess.settled(wire.ASSIGN, assigning)
         self._assigned = True
-        self._watch_memory()
 
     def _explained(self, failure: Answer, spec: ProcessSpec) -> Exception:
         reason = os.strerror(failure.number)
@@ -383,9 +404,13 @@ class NamespaceSandbox:
         return sock
 
     def initialized(self) -> None:
-        """From here on the CPU share holds."""
+        """From here on the CPU share holds, as soon as the runtime has been told what it waits for (that is 0.1 ms)."""
         if not self._closed:
             self._limited = True
+            asyncio.get_running_loop().call_soon(self._limit)
+
+    def _limit(self) -> None:
+        if self._limited and not self._closed:
             with contextlib.suppress(SandboxError):  # it is being torn down
                 self.cgroup.set_cpu(self._limits.cpu_share)
 
@@ -410,7 +435,7 @@ class NamespaceSandbox:
             self._frozen = False
 
     def memory_peak(self) -> int | None:
-        """The kernel's own figure, bytes, `PEAK_SECONDS` old at most: everything charged to the sandbox, page cache too.
+        """The kernel's own figure, bytes, `PEAK_SECONDS` old at most: all that is charged to the sandbox, page cache too.
 
         Where there is no memory controller for us: the most that one of the processes had resident.
         """
@@ -481,12 +506,14 @@ class NamespaceSandbox:
     def _all_ended(self) -> None:
         """The kernel has ended them with their namespace; nobody else tells."""
         self._discard_waiting()
+        self._ended = True
         processes, self._processes = self._processes, {}
         for process in processes.values():
             process.ended(self._how(Exit(None, 9)))
 
     def _stem_ended(self, number: int, how: Exit, _peak: int) -> None:
         """Told by the first process."""
+        self._ended = True
         if self._stem is not None and self._stem[0] == number:
             self._stem[1].discard()
             self._stem = None

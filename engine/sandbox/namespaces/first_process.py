@@ -9,6 +9,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from engine.errors import SandboxError
 from engine.sandbox.api import Exit
@@ -16,6 +17,13 @@ from engine.sandbox.blanks import Answer, memory_file
 from engine.sandbox.spawner import wire
 
 _GONE = "the first process of the sandbox has ended"
+Given: TypeAlias = asyncio.Future[tuple[bytes, list[int]]]
+"""An order that is being carried out: its answer, and the descriptors that come with it."""
+_DOING = {
+    wire.ARRANGE: "arranging its files",
+    wire.ASSIGN: "arranging the function's files",
+    wire.STEM: "making a process",
+}
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -45,7 +53,7 @@ class FirstProcess:
         self.pidfd = -1
         self._sock: socket.socket | None = sock
         self._reader = wire.FrameReader()
-        self._answers: deque[asyncio.Future[tuple[bytes, list[int]]]] = deque()
+        self._answers: deque[Given] = deque()
         self._made: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._on_exit = on_exit
         self._on_gone = on_gone
@@ -74,6 +82,16 @@ class FirstProcess:
         """
         _, passed = await self._order(kind, strings, descriptors)
         return passed
+
+    def give(self, kind: int, strings: Sequence[str | bytes]) -> Given:
+        """Give an order whose answer is awaited later, by `settled`, or not at all: cancel it then."""
+        self._send(kind, wire.join(*(os.fsencode(string) for string in strings)), [])
+        return self._answer()
+
+    @staticmethod
+    async def settled(kind: int, given: Given) -> None:
+        """Wait until what was given is done. Raises SandboxError, as `order` does."""
+        _check(await given, _DOING[kind])
 
     async def stem(self, strings: Sequence[str], descriptors: Sequence[int]) -> tuple[int, int]:
         """Have a stem made. Returns the number by which its end is told, and its pidfd.
@@ -105,13 +123,10 @@ class FirstProcess:
         self, kind: int, strings: Sequence[str | bytes], descriptors: Sequence[int]
     ) -> tuple[str, list[int]]:
         self._send(kind, wire.join(*(os.fsencode(string) for string in strings)), list(descriptors))
-        return await self._answered({wire.ARRANGE: "arranging its files", wire.STEM: "making a process"}.get(kind, ""))
+        return _check(await self._answer(), _DOING.get(kind, ""))
 
-    async def _answered(self, doing: str) -> tuple[str, list[int]]:
-        return _check(await self._answer(), doing)
-
-    def _answer(self) -> asyncio.Future[tuple[bytes, list[int]]]:
-        answer: asyncio.Future[tuple[bytes, list[int]]] = asyncio.get_running_loop().create_future()
+    def _answer(self) -> Given:
+        answer: Given = asyncio.get_running_loop().create_future()
         if self._sock is None:
             answer.set_exception(FirstProcessGone(_GONE))
         else:

@@ -46,6 +46,7 @@
 static int engine;
 static pid_t stems[STEMS]; /* those that live; 0: free */
 static struct confinement confinement;
+static int gate[2]; /* closed for writing: what stems were told to become, they become */
 
 static void tell(int number, int step, const char *text, int fd)
 {
@@ -91,7 +92,7 @@ static void make_stem(struct order *order)
     }
     pid_t pid = fork_into(group, &pidfd);
     if (pid == 0)
-        stem(order->fds[0], order->fds[1], tasks, count, &confinement);
+        stem(order->fds[0], order->fds[1], gate[0], tasks, count, &confinement);
     int failed = pid < 0 ? errno : 0;
     if (!failed)
         *place = pid;
@@ -207,7 +208,8 @@ static void make_connection(struct order *order)
 
 /* ---- orders ---- */
 
-/* The first string says how many bytes of system call filter come as the last descriptor's file; instructions follow. */
+/* The first string says how many bytes of system call filter come as the last descriptor's file; instructions follow.
+ * ASSIGN: nothing more is to be arranged; the stem may go while the engine is being told. */
 static void arrange(struct order *order)
 {
     char *cursor = order->data, *size = next_string(order, &cursor);
@@ -228,6 +230,10 @@ static void arrange(struct order *order)
     }
     if (!failed)
         failed = carry_out_instructions(order, &cursor, &words);
+    if (!failed && order->kind == ASSIGN && gate[1] >= 0) {
+        close(gate[1]);
+        gate[1] = -1;
+    }
     tell(failed, STEP_SETUP, words, -1);
 }
 
@@ -235,6 +241,7 @@ static void obey(struct order *order, int signals)
 {
     switch (order->kind) {
     case ARRANGE:
+    case ASSIGN:
         arrange(order);
         break;
     case LISTEN:
@@ -266,6 +273,8 @@ _Noreturn static void serve(void)
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child, NULL);
     int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (pipe2(gate, O_CLOEXEC) < 0)
+        _exit(1);
     struct pollfd sources[2] = {{engine, POLLIN, 0}, {signals, POLLIN, 0}};
     for (;;) {
         if (poll(sources, 2, -1) < 0 && errno != EINTR)

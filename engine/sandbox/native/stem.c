@@ -19,6 +19,7 @@
 #include "wire.h"
 
 #define SOCKET 3
+#define GATE 4
 
 /* No program started from here on gains anything: not from the bounding set, not from ambient capabilities. */
 static int give_up_capabilities(void)
@@ -64,6 +65,10 @@ static int carry_out(struct order *order, int *step)
         return failed;
     if ((failed = drop_all_capabilities()))
         return failed;
+    /* Its files may still be put in place, meanwhile. */
+    char none;
+    if (order->kind == SPAWN && read(GATE, &none, 1) != 0)
+        return errno ? errno : EPROTO;
     *step = STEP_CWD;
     if (chdir(program.cwd) < 0)
         return errno;
@@ -82,20 +87,23 @@ static int join(const int *tasks, int count)
     return 0;
 }
 
-_Noreturn void stem(int sock, int output, const int *tasks, int count, const struct confinement *confinement)
+_Noreturn void stem(int sock, int output, int gate, const int *tasks, int count, const struct confinement *confinement)
 {
     struct order order;
     int step = STEP_SETUP, failed = join(tasks, count);
     reset_signals();
     setsid();
     umask(022);
-    /* The socket last: its place may be taken until then, and everything above it goes. */
+    /* These two last: their places may be taken until then, and everything above them goes. */
     int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0)
         failed = errno;
+    gate = fcntl(gate, F_DUPFD_CLOEXEC, GATE + 1);
     if (sock != SOCKET && dup2(sock, SOCKET) < 0)
         failed = errno;
-    close_range(SOCKET + 1, ~0U, 0);
+    if (gate < 0 || dup3(gate, GATE, O_CLOEXEC) < 0)
+        failed = errno;
+    close_range(GATE + 1, ~0U, 0);
     fcntl(SOCKET, F_SETFD, FD_CLOEXEC);
     if (!failed)
         failed = give_up_capabilities();

@@ -11,7 +11,8 @@ struct confinement {
 };
 
 /* Be a stem, in a child of the sandbox's first process. Orders come on `sock`, output goes to `output`; `tasks` are the
- * files that put whoever writes 0 to them into a control group. Never returns. */
-_Noreturn void stem(int sock, int output, const int *tasks, int count, const struct confinement *confinement);
+ * files that put whoever writes 0 to them into a control group. A program is not started before `gate` is at its end.
+ * Never returns. */
+_Noreturn void stem(int sock, int output, int gate, const int *tasks, int count, const struct confinement *confinement);
 
 #endif

@@ -47,6 +47,7 @@ STEM = 49  #: make a stem, a process that waits for a SPAWN
 LISTEN = 50  #: listen at 127.0.0.1:9001 of the sandbox's own network
 ADOPT = 51  #: tell the end of a process that a zygote made; string: its pid in there
 CONNECT = 52  #: a socket that connects to 127.0.0.1 of the sandbox's own network; string: the port
+ASSIGN = 53  #: as ARRANGE, the last of them: what stems were ordered to become, they become from now on
 
 # The first process of a sandbox (EXIT too) or a zygote to the engine, in the form of frames.
 INIT = 64  #: `number` is its pid; payload: ANSWER; carries its pidfd
