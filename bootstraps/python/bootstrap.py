@@ -235,6 +235,15 @@ class RuntimeClient:
             )
         return headers, body
 
+    def park(self):
+        """Wait at the point at which a snapshot may be taken."""
+        if self._socket is None:
+            self._connect()
+        self._socket.sendall(f"GET /2018-06-01/runtime/restore/next HTTP/1.1\r\n{self._common}\r\n".encode())
+        status, _, body = self._receive()
+        if status != 200:
+            raise RuntimeError(f"Runtime API refused restore/next: {status} {body.decode('utf-8', 'replace')}")
+
     def post(self, path, body, content_type="application/json", headers=()):
         """POST `body`. Returns the status and the answer's body."""
         head = [f"POST /2018-06-01/runtime/{path} HTTP/1.1\r\n{self._common}Content-Type: {content_type}\r\n"]
@@ -743,6 +752,63 @@ def _workers(many):
     posix._exit(worst)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# SnapStart.
+
+
+class _SnapshotHooks:
+    """Stands in for AWS's `snapshot_restore_py` where the function's package has none. The last of the finders."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "snapshot_restore_py":
+            return None
+        return sys.modules["_frozen_importlib"].ModuleSpec(name, self)
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        before, after = [], []
+
+        def register_before_snapshot(func, *args, **kwargs):
+            """Call `func` before the snapshot is taken; the last that was registered is called first."""
+            before.append((func, args, kwargs))
+            return func
+
+        def register_after_restore(func, *args, **kwargs):
+            """Call `func` after the snapshot was restored; the first that was registered is called first."""
+            after.append((func, args, kwargs))
+            return func
+
+        module.register_before_snapshot, module.register_after_restore = (
+            register_before_snapshot,
+            register_after_restore,
+        )
+        module.get_before_snapshot, module.get_after_restore = lambda: before, lambda: after
+
+
+def _snapshot(client, log):
+    """Park where a snapshot may be taken; returns when it is restored, or the environment is released without one."""
+    hooks = sys.modules.get("snapshot_restore_py")
+    before, after = (hooks.get_before_snapshot(), hooks.get_after_restore()) if hooks is not None else ([], [])
+    path, code = "init/error", 64
+    try:
+        while before:
+            func, args, kwargs = before.pop()
+            func(*args, **kwargs)
+        sys.stdout.flush()
+        client.park()
+        path, code = "restore/error", 65
+        for func, args, kwargs in after:
+            func(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - whatever the function's code raises
+        result, _ = _describe(error)
+        log.error(result)  # noqa: TRY400 - not the logging module
+        sys.stdout.flush()
+        client.post(path, to_json(result).encode(), headers=[(TYPE, result["errorType"])])
+        sys.exit(code)
+
+
 def main(handler_name=None):
     """Load the handler and serve invocations until the process is ended."""
     many = _env("AWS_LAMBDA_MAX_CONCURRENCY")
@@ -762,6 +828,7 @@ def main(handler_name=None):
         _set_up_logging(logging, log)
     else:
         sys.meta_path.insert(0, _LoggingHook(log))
+    sys.meta_path.append(_SnapshotHooks())
     try:
         handler = load_handler(handler_name)
     except Exception as error:  # noqa: BLE001 - whatever the function's code raises
@@ -772,6 +839,8 @@ def main(handler_name=None):
         sys.exit(1)
     names = ("LOG_GROUP_NAME", "LOG_STREAM_NAME", "FUNCTION_NAME", "FUNCTION_MEMORY_SIZE", "FUNCTION_VERSION")
     LambdaContext._fixed = tuple(_env("AWS_LAMBDA_" + name) for name in names)
+    if _env("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        _snapshot(client, log)
     # Up to python3.11 Lambda escapes everything beyond ASCII; from 3.12 on it does not.
     minor = (_env("AWS_EXECUTION_ENV") or "").partition("AWS_Lambda_python3.")[2]
     _serve(client, log, handler, ascii_only=not (minor.isdigit() and int(minor) >= 12))
