@@ -56,6 +56,7 @@ from engine.model.function import LATEST, FunctionVersion
 from engine.model.invocation import Invocation
 from engine.model.layer import LayerVersion
 from engine.sandbox import NamespaceProvider, ProcessProvider, make_provider
+from engine.snapshot import Preparations
 from engine.store import CreateFunctionRequest, FunctionChange, FunctionCode, FunctionRegistry, pack_folder
 from engine.store.requests import CapacityProviderConfig, Environment, ManagedInstancesConfig
 from engine.store.unzip import remove_tree, unzip
@@ -198,6 +199,10 @@ class Engine:
         stack.push_async_callback(self._stop_environments)
         self.frontend = Frontend(self.dispatcher, self.resolve, self._submit_live)
         self.registry.subscribe(self._changed)
+        self.preparations = Preparations(
+            self.registry, self.dispatcher, self.provider, init_timeout_s=self._init_timeout_s
+        )
+        self.registry.prepare_versions_with(self.preparations.begin)
 
     async def _open_logs(self) -> LogStore:
         store = LogStore(self.data_dir / "logs", group_mb=self._log_limit_mb)
@@ -228,6 +233,7 @@ class Engine:
 
     async def _stop_environments(self) -> None:
         self.dispatcher.stop()
+        self.preparations.stop()
         with anyio.CancelScope(shield=True):
             await self.dispatcher.gone()
 

@@ -16,12 +16,13 @@ from msgspec.structs import replace
 from bootstraps import for_function
 from engine.lifecycle.variables import Identity, extension_variables, variables
 from engine.model import managed
-from engine.model.function import FunctionVersion
+from engine.model.function import FunctionVersion, snap_started
 from engine.model.initialization import InitializationType
 from engine.model.limits import MB_PER_VCPU
 from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits, SandboxPaths, SpawnFailed
 from engine.telemetry.logs import FunctionLog
 from engine.telemetry.tracing import Sampler
+from runtime_api import Credentials
 
 RuntimeCommand = Callable[[str], Awaitable[Sequence[str] | None]]
 """Maps a runtime identifier to the command that runs it; None means "a bootstrap in the package" (``provided.*``)."""
@@ -29,6 +30,9 @@ RuntimeCommand = Callable[[str], Awaitable[Sequence[str] | None]]
 
 #: A layer with this file turns extensions off (aws-lambda-runtime-interface-emulator, `extensions/extensions.go`).
 _DISABLED: Final = "disable-extensions-jwigqn8j"
+#: SDKs ask again when they think that the credentials have expired, and those of a client that Init made would do so
+#: at the address of the environment that the snapshot was taken of. Ours never expire.
+_CREDENTIALS_S: Final = 365 * 86400.0
 
 
 class EntrypointMissing(Exception):
@@ -94,7 +98,11 @@ class Deployment:
         self.sampler = Sampler() if function.tracing_mode == "Active" else None
         self.concurrency = managed.concurrency(function)
         self.initialization: InitializationType = (
-            "on-demand" if self.concurrency is None else "lambda-managed-instances"
+            "lambda-managed-instances"
+            if self.concurrency is not None
+            else "snap-start"
+            if snap_started(function)
+            else "on-demand"
         )
         self.limits = SandboxLimits(
             memory_mb=function.memory_mb,
@@ -130,10 +138,26 @@ class Deployment:
         name = function.name if function.log_group not in {"", f"/aws/lambda/{function.name}"} else ""
         return f"{time.strftime('%Y/%m/%d', time.gmtime())}/{name}[{function.version}]{secrets.token_hex(16)}"
 
+    def credentials(self) -> Credentials:
+        """For the credentials endpoint of one environment. They are as good as those in variables: without an end."""
+        identity = self._identity
+        keys = identity.access_key_id, identity.secret_access_key, identity.session_token
+        return Credentials(*keys, lifetime_s=_CREDENTIALS_S)
+
     async def process(
-        self, sandbox: Sandbox, log_stream: str, initialization: InitializationType = "on-demand"
+        self,
+        sandbox: Sandbox,
+        log_stream: str,
+        initialization: InitializationType = "on-demand",
+        token: str | None = None,
     ) -> ProcessSpec:
         """The runtime's process in `sandbox`, of an environment that is initialised in this way.
+
+        Args:
+            sandbox: where it is to run.
+            log_stream: the environment's.
+            initialization: how it is initialised.
+            token: for its credentials endpoint; None: there is none.
 
         Raises:
             EntrypointMissing: with the words for Runtime.InvalidEntrypoint.
@@ -142,7 +166,7 @@ class Deployment:
         command = await self._command(self.function.runtime or "")
         return ProcessSpec(
             argv=await self._argv(command, paths),
-            env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream, initialization),
+            env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream, initialization, token),
             cwd=paths.task_root,
             folders={inside: host for inside, host in self._folders(paths) if inside != host},
         )
@@ -153,10 +177,10 @@ class Deployment:
             self._extensions = await anyio.to_thread.run_sync(_extensions_in, self.opt_root)
         return self._extensions
 
-    def extension_process(self, sandbox: Sandbox, log_stream: str, name: str) -> ProcessSpec:
-        """The process of the external extension of that name, in `sandbox`."""
+    def extension_process(self, sandbox: Sandbox, log_stream: str, name: str, token: str | None = None) -> ProcessSpec:
+        """The process of the external extension of that name, in `sandbox`; `token` as for `process`."""
         paths = sandbox.paths(self.code_root, self.opt_root)
-        runtime = variables(self.function, self._identity, paths, sandbox.api_address, log_stream)
+        runtime = variables(self.function, self._identity, paths, sandbox.api_address, log_stream, token=token)
         return ProcessSpec(
             argv=[f"{paths.opt}/extensions/{name}"],
             env=extension_variables(runtime),

@@ -105,6 +105,15 @@ class EnvironmentProcesses(ExtendedEnvironment):
             self._sandbox.initialized()
         self.note_extensions()
 
+    def restore(self) -> None:
+        """Answer the parked runtime."""
+        self.note_restoring()
+        self.server.restored()
+
+    def not_restored(self, failure: Failure) -> None:
+        """As for a host that would not make the environment."""
+        self.refused(failure.reason)
+
     def freeze(self) -> None:
         """Stop the processes."""
         self.run(self._freeze)
@@ -172,7 +181,7 @@ class EnvironmentProcesses(ExtendedEnvironment):
     async def _spawn(self, sandbox: Sandbox, generation: int) -> Failure | None:
         """Start the runtime. Returns why not, if not."""
         try:
-            spec = await self.deployment.process(sandbox, self.log_stream, self.initialization)
+            spec = await self.deployment.process(sandbox, self.log_stream, self.initialization, self.token)
             process = await sandbox.spawn(spec, lambda exit_: self._process_ended(generation, exit_))
         except EntrypointMissing as error:
             return failures.invalid_entrypoint(str(error))
