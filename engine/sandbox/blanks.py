@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import tempfile
+from collections.abc import Sequence
 
 from engine.errors import SandboxError
 
@@ -48,8 +49,8 @@ class Blank:
         """
         self._send(kind, payload)
 
-    async def order(self, kind: int, payload: bytes) -> bytes:
-        """Give the one order and wait for the end of the answer.
+    async def order(self, kind: int, payload: bytes, descriptors: Sequence[int] = ()) -> bytes:
+        """Give the one order, with these descriptors, and wait for the end of the answer.
 
         Returns the answer's bytes: none when the blank became a program (or was killed before it could).
 
@@ -76,17 +77,17 @@ class Blank:
 
         number = self._socket.fileno()
         try:
-            self._send(kind, payload)
+            self._send(kind, payload, descriptors)
             loop.add_reader(number, readable)
             return await done
         finally:
             loop.remove_reader(number)
             self._socket.close()
 
-    def _send(self, kind: int, payload: bytes) -> None:
+    def _send(self, kind: int, payload: bytes, descriptors: Sequence[int] = ()) -> None:
         if len(payload) <= wire.MAX_INLINE:
             data = wire.ORDER.pack(len(payload), kind) + payload
-            sent = self._socket.send(data)
+            sent = socket.send_fds(self._socket, [data], descriptors) if descriptors else self._socket.send(data)
             if sent != len(data):
                 raise SandboxError(
                     f"an order of {len(data)} bytes did not fit the empty socket of a blank ({sent} sent)"
@@ -94,7 +95,7 @@ class Blank:
             return
         descriptor = memory_file(payload)
         try:
-            socket.send_fds(self._socket, [wire.ORDER.pack(wire.IN_FILE, kind)], [descriptor])
+            socket.send_fds(self._socket, [wire.ORDER.pack(wire.IN_FILE, kind)], [*descriptors, descriptor])
         finally:
             os.close(descriptor)
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from engine.errors import SandboxError
 from engine.sandbox import connecting, program, rlimits
-from engine.sandbox.api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
+from engine.sandbox.api import Exit, Image, Process, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
 from engine.sandbox.blanks import Answer, Blank, check
 from engine.sandbox.cgroups import Cgroup
 from engine.sandbox.disks import Disk
 from engine.sandbox.process_sandbox import SandboxProcess, high_water
 from engine.sandbox.spawner import wire
 
-from . import standby, view
+from . import images, standby, view
 from .first_process import FirstProcess, FirstProcessGone
 from .zygotes import Key, key_of
 
@@ -65,6 +65,7 @@ class NamespaceSandbox:
         self._processes: dict[int, SandboxProcess] = {}
         self._turn = asyncio.Lock()
         self._assigned = False
+        self._template = False
         self._limited = False
         self._frozen = False
         self._closed = False
@@ -141,8 +142,10 @@ class NamespaceSandbox:
     async def _make_stem(self, first: FirstProcess) -> None:
         self._stem = await self._new_stem(first)
 
-    async def _new_stem(self, first: FirstProcess) -> tuple[int, Blank]:
+    async def _new_stem(self, first: FirstProcess, pid: int | None = None) -> tuple[int, Blank]:
         kind = ["v2"] if self.cgroup.clone_into else []
+        if pid is not None:
+            kind = ["v2" if self.cgroup.clone_into else "", str(pid)]
         return await self._waiting(lambda descriptors: first.stem(kind, descriptors))
 
     async def preload(self, keys: Sequence[Key | standby.Key]) -> None:
@@ -241,7 +244,10 @@ class NamespaceSandbox:
                 process = SandboxProcess(blank, on_exit)
                 self._processes[number] = process
                 try:
-                    answer = await blank.order(wire.SPAWN, order) or _DONE
+                    if spec.image is None:
+                        answer = await blank.order(wire.SPAWN, order) or _DONE
+                    else:
+                        answer = await self._copy(blank, order, spec)
                     check(answer)
                 except BaseException:
                     process.abandoned()
@@ -253,6 +259,14 @@ class NamespaceSandbox:
                 raise self._explained(failure, spec) from None
             process.started()
             return process
+
+    async def _copy(self, blank: Blank, order: bytes, spec: ProcessSpec) -> bytes:
+        """Have it become a copy. What is in an image may be anything, also something that never ends."""
+        try:
+            async with asyncio.timeout(images.COPY_SECONDS):
+                return await blank.order(wire.RESTORE, order, images.descriptors(spec, self._provider)) or _DONE
+        except TimeoutError:
+            raise SandboxError(f"the copy was not made within {images.COPY_SECONDS:g} s") from None
 
     async def _prepared(self, spec: ProcessSpec) -> tuple[int, Blank]:
         """`_prepare`, again when the first process ends over it: the spawner may have ended, and nobody knew yet."""
@@ -283,7 +297,12 @@ class NamespaceSandbox:
 
     async def _take(self, first: FirstProcess, spec: ProcessSpec) -> tuple[int, Blank]:
         """What waits for a program of this kind where there is such, else a stem. The others end."""
-        taken = await self._take_fork(first, spec) or self._take_standby(spec)
+        taken: tuple[int, Blank] | None = None
+        self._template = spec.template and images.can_be_copied(spec)
+        if spec.template:
+            taken = await self._new_stem(first, images.template_pid())
+        elif spec.image is None:
+            taken = await self._take_fork(first, spec) or self._take_standby(spec)
         if taken is None:
             if self._stem is None:
                 await self._make_stem(first)
@@ -347,9 +366,32 @@ class NamespaceSandbox:
         reason = os.strerror(failure.number)
         if failure.step == wire.STEP_EXEC:
             return SpawnFailed(spec.argv[0], failure.number, reason[:1].lower() + reason[1:])
+        if failure.step == wire.STEP_RESTORE:
+            return SandboxError(f"{failure.text or 'its copy'}: {reason}")
         what = f"entering {spec.cwd}" if failure.step == wire.STEP_CWD else "making it ready"
         text = f" ({failure.text})" if failure.text else ""
         return SandboxError(f"sandbox {self.id}: {what} for {spec.argv[0]} failed: {reason}{text}")
+
+    async def snapshot(self, process: Process) -> Image:
+        """Write down a process; see `images`.
+
+        Raises:
+            SandboxError: with the reason why not.
+        """
+        async with self._turn:
+            number = next((number for number, one in self._processes.items() if one is process), None)
+            if self._closed or self._first is None or number is None:
+                raise SandboxError("it has ended")
+            if not self._template:
+                raise SandboxError("its runtime is not the Python that comes with Lambent")
+            file = await asyncio.to_thread(images.new_file, self._provider, self._limits.memory_mb * MIB)
+            try:
+                await self._first.order(wire.SNAPSHOT, [str(number), str(self._limits.memory_mb * MIB)], [file])
+                return images.finished(file)
+            except Answer as failure:
+                raise SandboxError(failure.text or os.strerror(failure.number)) from None
+            finally:
+                os.close(file)
 
     async def connect(self, port: int) -> socket.socket:
         """A connection to what listens at ``sandbox.localdomain`` inside.
