@@ -227,6 +227,15 @@ class RuntimeServer:
         for poll in polls:
             poll.respond(RESTORED)
 
+    def resumed(self) -> None:
+        """The runtime is a copy of one that was parked elsewhere: it goes on as after `restored`, without having asked.
+
+        Raises:
+            TransitionRefused: the runtime is not Started.
+        """
+        self.machine.fire(Event.RESTORE_NEXT)
+        self.machine.fire(Event.RESTORE)
+
     def reset(self) -> None:
         """A new runtime process will come: back to Started. To be called when the old one is dead.
 

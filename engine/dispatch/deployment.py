@@ -19,7 +19,7 @@ from engine.model import managed
 from engine.model.function import FunctionVersion, snap_started
 from engine.model.initialization import InitializationType
 from engine.model.limits import MB_PER_VCPU
-from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits, SandboxPaths, SpawnFailed
+from engine.sandbox.api import Image, ProcessSpec, Sandbox, SandboxLimits, SandboxPaths, SpawnFailed
 from engine.telemetry.logs import FunctionLog
 from engine.telemetry.tracing import Sampler
 from runtime_api import Credentials
@@ -52,10 +52,16 @@ class Deployment:
         initialization: how its environments are initialised when they are launched on a caller's behalf.
         limits: what its sandboxes are allowed.
         environments: how many of it there are.
+        image: its runtime as it was after Init (SnapStart); None when there is none.
+        image_refused: why there is none, None when that has not been tried.
+        images_dropped: how many could not be used.
+        image_wanted: one is being made.
+        want_image: asked, when an environment had to be initialised, to see to it that the next need not be.
         superseded: another revision took its place, or the function was deleted.
     """
 
     __slots__ = (
+        "__weakref__",
         "_command",
         "_extensions",
         "_identity",
@@ -65,12 +71,17 @@ class Deployment:
         "concurrency",
         "environments",
         "function",
+        "image",
+        "image_refused",
+        "image_wanted",
+        "images_dropped",
         "initialization",
         "limits",
         "log",
         "opt_root",
         "sampler",
         "superseded",
+        "want_image",
     )
 
     def __init__(
@@ -94,6 +105,11 @@ class Deployment:
         self._command = command
         self._release = release
         self.environments = 0
+        self.image: Image | None = None
+        self.image_refused: str | None = None
+        self.images_dropped = 0
+        self.image_wanted = False
+        self.want_image: Callable[[], None] | None = None
         self.superseded = False
         self.sampler = Sampler() if function.tracing_mode == "Active" else None
         self.concurrency = managed.concurrency(function)
@@ -126,8 +142,22 @@ class Deployment:
         """What to await now that nothing runs this revision; None when something still may, or it was taken."""
         if self.environments or not self.superseded:
             return None
+        self.let_image_go()
         release, self._release = self._release, None
         return release
+
+    def drop_image(self, image: Image, reason: str) -> None:
+        """No process can be made of this image, or none that lives: environments are initialised."""
+        if self.image is image:
+            self.let_image_go()
+            self.image_refused = reason
+            self.images_dropped += 1
+
+    def let_image_go(self) -> None:
+        """There is no image any more."""
+        image, self.image = self.image, None
+        if image is not None:
+            image.close()
 
     def log_stream(self) -> str:
         """A new log stream name, ``2024/01/02/[$LATEST]0123…`` (facts §3.3).

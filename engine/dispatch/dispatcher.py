@@ -263,11 +263,19 @@ class Dispatcher:
         self.scheduler.ready(now(), environment.slot, broken)
 
     def environment_refused(
-        self, environment: Environment | ConcurrentEnvironment, reason: str, error: AwsError | None = None
+        self,
+        environment: Environment | ConcurrentEnvironment,
+        reason: str,
+        error: AwsError | None = None,
+        *,
+        again: bool = False,
     ) -> None:
-        """The host would not make it, or its restore failed: those that it was to serve hear of it."""
+        """The host would not make it, or its restore failed: those that it was to serve hear of it, or wait again."""
         _log.error("environment %s of %s: %s", environment.id, environment.deployment.function.name, reason)
         for failed in self.scheduler.launch_failed(now(), environment.slot):
+            if again and failed.route.pool.closed is None:
+                self._submit(now(), failed.route.pool, failed)
+                continue
             self._fail(failed, error or ServiceException(f"The execution environment could not be created: {reason}"))
 
     def environment_lost(self, environment: Environment | ConcurrentEnvironment) -> None:

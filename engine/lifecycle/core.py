@@ -181,6 +181,12 @@ class EnvironmentCore(Actions):
             self._limit(now + RESTORE_TIMEOUT_S)
         self.restore()
 
+    def restored(self, now: float, began: float) -> None:
+        """The runtime is the copy of one that had parked: there is no Init, and its restore hooks run now."""
+        self._to(Event.RESTORED)
+        self._restore_began = began
+        self._limit(now + RESTORE_TIMEOUT_S)
+
     def restore_failed(self, now: float, failure: Failure) -> None:
         """The runtime posted a restore error: a hook of the function's failed."""
         self._end_badly(now, Event.RESTORE_ERROR, failure)
@@ -400,7 +406,7 @@ class EnvironmentCore(Actions):
 
     def _give_up(self, now: float, event: Event, reason: str) -> None:
         """The host failed under the environment: tell whoever waits, then destroy it."""
-        starting = self.phase is _INIT
+        starting = self.phase is _INIT or self.phase is _RESTORE
         self._to(event)
         self.deadline = inf
         if self.extending is not None:

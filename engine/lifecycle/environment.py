@@ -166,7 +166,12 @@ class Environment(EnvironmentProcesses):
     def not_restored(self, failure: Failure) -> None:
         """Tell the dispatcher, with what its callers are to hear (botocore's model has the words)."""
         error = SnapStartTimeoutException() if failure.status == "timeout" else SnapStartException()
-        self._owner.environment_refused(self, f"its restore failed: {failure.error_type}", error)
+        broken = self.copied is not None and failure.whole is None  # no hook said so: it may be the fault of the copy
+        if broken and self.copied is not None:
+            self.deployment.drop_image(self.copied, f"a copy of it ended before it was ready: {failure.reason}")
+        self._owner.environment_refused(
+            self, f"its restore failed: {failure.error_type}", error, again=broken and failure.status != "timeout"
+        )
 
     def returning(self, invocation: Invocation) -> None:
         """Tell the dispatcher."""

@@ -53,6 +53,7 @@ class Event(IntEnum):
     STREAM = 17  #: the runtime begins to post a response in pieces
     PARKED = 18  #: the runtime asked for `restore/next` (SnapStart)
     RESTORE_ERROR = 19  #: it posted a restore error
+    RESTORED = 20  #: the environment begins as a copy of one that was initialised before
 
 
 TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
@@ -63,6 +64,7 @@ TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
     Phase.INIT: {
         Event.NEXT: Phase.READY,
         Event.PARKED: Phase.RESTORE,
+        Event.RESTORED: Phase.RESTORE,
         Event.INIT_ERROR: Phase.RESETTING,
         Event.EXIT: Phase.RESETTING,
         Event.DEADLINE: Phase.RESETTING,

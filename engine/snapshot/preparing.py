@@ -1,4 +1,4 @@
-"""Init of a published version while its state is Pending."""
+"""Init of a published version: while its state is Pending, and again when there is no image of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import logging
 import secrets
 import time
 from typing import Any, Final
+from weakref import WeakSet
 
+from engine.dispatch.deployment import Deployment
 from engine.dispatch.dispatcher import Dispatcher
-from engine.errors import AwsError
+from engine.errors import AwsError, SandboxError
 from engine.lifecycle.environment import Environment
 from engine.lifecycle.failures import Failure
 from engine.lifecycle.states import Phase
@@ -22,6 +24,8 @@ from engine.store import FunctionRegistry
 
 #: At a time: Init may take all of a processor.
 MOST: Final = 2
+#: After so many images of a revision that did not work, none is made any more.
+MOST_DROPPED: Final = 3
 _log = logging.getLogger("lambent")
 now = time.monotonic
 
@@ -38,6 +42,7 @@ class Preparations:
         self._init_timeout_s = init_timeout_s
         self._turns = asyncio.Semaphore(MOST)
         self._running: set[_Preparation] = set()
+        self._deployments: WeakSet[Deployment] = WeakSet()
         self._closing = False
 
     @property
@@ -49,11 +54,36 @@ class Preparations:
         """Prepare a version that is Pending, in a task of the engine's."""
         self._dispatcher.run(lambda: self._prepare(version.name, version.version))
 
+    def follow(self, deployment: Deployment) -> None:
+        """A revision is deployed. When it is initialised for a caller for want of an image, one is made beside that."""
+        if deployment.initialization == "snap-start":
+            self._deployments.add(deployment)
+            deployment.want_image = lambda: self._want(deployment)
+
+    def _want(self, deployment: Deployment) -> None:
+        if (
+            self._closing
+            or self._provider.mode == "process"
+            or deployment.image_wanted
+            or deployment.images_dropped >= MOST_DROPPED
+        ):
+            return
+        if deployment.image_refused is not None and not deployment.images_dropped:
+            return  # it is not a process that can be written down
+        deployment.image_wanted = True
+        function = deployment.function
+        self._dispatcher.run(lambda: self._prepare(function.name, function.version))
+
     def stop(self) -> None:
         """End those that run, without a verdict: the versions stay Pending and are prepared by the next engine."""
         self._closing = True
         for preparation in tuple(self._running):
             preparation.stop()
+
+    def let_images_go(self) -> None:
+        """The engine ends, and no environment is left."""
+        for deployment in self._deployments:
+            deployment.let_image_go()
 
     async def _prepare(self, name: str, version: str) -> None:
         async with self._turns:
@@ -66,13 +96,15 @@ class Preparations:
                 await preparation.done.wait()
             finally:
                 self._running.discard(preparation)
+                pool.data.image_wanted = False
         if self._closing:
             return
+        if pool.data.image is None and pool.data.image_refused is None:
+            pool.data.image_refused = preparation.reason or "the runtime did not ask for restore/next"
         if preparation.reason is None:
             await self._registry.version_ready(name, version)
-        else:
+        elif await self._registry.version_failed(name, version, preparation.reason_code, preparation.reason):
             _log.warning("version %s of %s cannot be used: %s", version, name, preparation.reason)
-            await self._registry.version_failed(name, version, preparation.reason_code, preparation.reason)
 
 
 class _Preparation:
@@ -113,7 +145,9 @@ class _Preparation:
             self.reason, self.reason_code = words(environment.init_failure)
         environment.retire(now())
 
-    def environment_refused(self, environment: Any, reason: str, error: AwsError | None = None) -> None:
+    def environment_refused(
+        self, environment: Any, reason: str, error: AwsError | None = None, *, again: bool = False
+    ) -> None:
         """The host would not make it."""
         self.reason, self.reason_code = f"The execution environment could not be created: {reason}", "InternalError"
 
@@ -137,13 +171,35 @@ class _Preparation:
 
 
 class _Parking(Environment):
-    """An environment that is not released."""
+    """An environment that is not released: it is written down where it parks, and ends."""
 
     __slots__ = ()
 
+    template = True
+
     def restore(self) -> None:
         """It has come as far as it shall."""
-        self.available(broken=False)
+        self.run(self._write_down)
+
+    async def _write_down(self) -> None:
+        deployment = self.deployment
+        async with self._order:
+            if self.phase is Phase.RESTORE and self._sandbox is not None and self._process is not None:
+                began = now()
+                try:
+                    image = await self._sandbox.snapshot(self._process)
+                except SandboxError as error:
+                    deployment.image_refused = str(error)
+                    _log.info("no snapshot of %s:%s: %s", deployment.function.name, deployment.function.version, error)
+                else:
+                    if self.phase is not Phase.RESTORE:  # the engine ends
+                        image.close()
+                        return
+                    deployment.let_image_go()
+                    deployment.image, deployment.image_refused = image, None
+                    self._note(f"written down in {now() - began:.3f} s: {image.size >> 20} MB")
+        if self.phase is Phase.RESTORE:
+            self.available(broken=False)
 
 
 def words(failure: Failure) -> tuple[str, str]:

@@ -93,10 +93,11 @@ async def test_python_runs_its_hooks_around_the_place_of_the_snapshot(engine, tm
     with anyio.fail_after(10):
         while not (lines := log_of(engine, "f")[2:])[-1].startswith("REPORT"):  # the runtime's next `next`
             await anyio.sleep(0.005)
+    init = [] if engine.provider.mode == "sandbox" else ["INIT_START", "INIT_REPORT"]  # there, from a snapshot
     assert [line.partition(" ")[0] for line in lines] == [
-        "INIT_START", "INIT_REPORT", "RESTORE_START", "RESTORE_REPORT", "START", "END", "REPORT",
+        *init, "RESTORE_START", "RESTORE_REPORT", "START", "END", "REPORT",
     ]  # fmt: skip
-    assert lines[3] == "RESTORE_REPORT Restore Duration: N ms"
+    assert "RESTORE_REPORT Restore Duration: N ms" in lines
     assert re.search(r"\tRestore Duration: N ms\tBilled Restore Duration: N ms\t$", lines[-1])
     assert "Init Duration" not in lines[-1]
     assert (await engine.invoke("f")).json() == ["init on-demand"], "the unpublished function has no snapshot"

@@ -400,6 +400,7 @@ EVENTS = {
     Event.THAWED: lambda core: core.thawed(1.0),
     Event.STUCK: lambda core: core.not_closed(1.0, ""),
     Event.PARKED: lambda core: core.parked(1.0),
+    Event.RESTORED: lambda core: core.restored(1.0, 0.5),
     Event.RESTORE_ERROR: lambda core: core.restore_failed(1.0, failures.posted(b"", "")),
 }
 INTERNAL = {Event.DEADLINE, Event.FREEZE, Event.RETRY}  # the core's own, on its timer

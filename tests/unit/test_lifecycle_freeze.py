@@ -320,6 +320,7 @@ def test_every_event_in_the_table_leads_where_it_says_and_loses_nobody(phase: Ph
         Event.RETRY: lambda: core.tick(late),
         Event.STREAM: core.streaming,
         Event.PARKED: lambda: core.parked(late),
+        Event.RESTORED: lambda: core.restored(late, late),
         Event.RESTORE_ERROR: lambda: core.restore_failed(late, failures.posted(b"{}", "E")),
     }[event]()
     assert core.phase is (Phase.INVOKE if event is Event.THAWED else target)

@@ -36,6 +36,26 @@ def test_a_runtime_that_parks_is_released_and_available_after_its_hooks():
     assert two.restore_s is None
 
 
+def test_a_copy_has_no_init_and_its_restore_is_counted_from_before_it_was_made():
+    core = Recorder()
+    core.start(0.0)
+    core.sandbox_made(0.1)
+    core.restored(0.3, 0.1)
+    assert core.take() == ["launch"]
+    assert (core.phase, core.deadline) == (Phase.RESTORE, 0.3 + RESTORE_TIMEOUT_S)
+    core.next(0.4)
+    assert core.take() == ["initialized", "restore ok", "available"]
+    one = invocation()
+    core.begin(1.0, one)
+    assert (one.init_s, one.restore_s) == (None, pytest.approx(0.3))
+
+
+def test_a_host_that_fails_while_hooks_run_refuses_the_environment():
+    core = parked()
+    core.unavailable(0.6, "no descriptor left")
+    assert core.take() == ["refused no descriptor left", "close"]
+
+
 @pytest.mark.parametrize("how", ["error", "exit", "deadline"])
 def test_a_restore_that_fails_is_told_once_and_ends_the_environment(how: str):
     core = parked()
