@@ -172,6 +172,17 @@ def handler(event, context):
     assert len(processes) == 2, "itself and the first process of its sandbox"
 
 
+async def test_with_a_network_of_its_own_a_copy_finds_its_runtime_api(tight, tmp_path):
+    async with Engine(isolation="sandbox", network="own") as engine:
+        await publish(engine, tmp_path, BASE + HANDLER)
+        one, two = await at_once(engine)
+        assert starts(engine) == ["restored", "restored"]
+        assert one["token"] == two["token"]
+        await anyio.sleep(0.1)  # frozen meanwhile
+        (again,) = await at_once(engine, 1)
+        assert again["calls"] == 2
+
+
 async def test_connections_are_dead_and_files_are_open_where_they_were(engine, tmp_path):
     source = (
         BASE
@@ -204,12 +215,29 @@ def handler(event, context):
         ("import subprocess\nchild = subprocess.Popen(['/bin/sleep', '60'])", "other processes"),
         ("import socket\nsock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)", "not a TCP connection"),
         ("import socket\nsock = socket.create_server(('127.0.0.1', 0))", "not a TCP connection"),
-        ("file = open('/tmp/x', 'w')", "is open: /tmp/x"),
+        ("file = open('/dev/null', 'w')", "is open: /dev/null"),
+        ("open('/tmp/x', 'w').close()", "there are files in its /tmp: x"),
+        ("import ctypes\nctypes.CDLL(None).semget(0, 1, 0o1600)", "System V objects"),
+        ("os.mkdir('/tmp/x')\nos.chdir('/tmp/x')\nos.rmdir('/tmp/x')", "its working directory is gone"),
+        ("import select\npoll = select.epoll()", "anon_inode:[eventpoll]"),
         ("import mmap\nshared = mmap.mmap(-1, 4096)", "it shares memory"),
         ("import signal\nsignal.setitimer(signal.ITIMER_REAL, 60)", "it has timers"),
         ("import ctypes\nctypes.CDLL(None).prctl(22, 2, filter())", "a filter of system calls of its own"),
     ],
-    ids=["thread", "child", "datagrams", "listener", "written-file", "shared-memory", "timer", "filter"],
+    ids=[
+        "thread",
+        "child",
+        "datagrams",
+        "listener",
+        "written-file",
+        "tmp",
+        "semaphore",
+        "gone",
+        "epoll",
+        "shared-memory",
+        "timer",
+        "filter",
+    ],
 )
 async def test_what_cannot_be_written_down_is_initialised_and_the_reason_is_told(engine, tmp_path, source, reason):
     helper = """

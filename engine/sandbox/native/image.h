@@ -32,7 +32,10 @@
  * What a copy has of its own: user, pid, limits, /tmp, network, clocks (they are the host's), signals to come. What it shares
  * with its siblings: the layout of its memory and, until something reseeds it, every generator of random numbers in it.
  * The bootstrap reseeds those it knows; OpenSSL and others notice another pid (the template has one that no copy has);
- * memory that is wiped on fork (MADV_WIPEONFORK) is wiped here. */
+ * memory that is wiped on fork (MADV_WIPEONFORK) is wiped here.
+ *
+ * What it has lost, as nobody can ask for it: a Landlock domain, priorities and processors that it was bound to, and what
+ * prctl(2) sets beyond its name. */
 #ifndef LAMBENT_IMAGE_H
 #define LAMBENT_IMAGE_H
 

@@ -125,7 +125,28 @@ size_t read_small(const char *what, void *to, size_t most)
 
 /* ---- who it is, and whether it can be written down ---- */
 
-/* Other processes in the sandbox would be missing from the copy. */
+/* What the sandbox has beside the process would be missing around the copy. */
+static void nothing_beside(void)
+{
+    static const char *const kinds[] = {"/proc/sysvipc/msg", "/proc/sysvipc/sem", "/proc/sysvipc/shm"};
+    char line[512];
+    DIR *files = opendir("/tmp");
+    if (!files)
+        refuse(errno, "its /tmp: %s", strerror(errno));
+    for (struct dirent *entry; (entry = readdir(files));)
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..") && strcmp(entry->d_name, "lost+found"))
+            refuse(ENOTSUP, "there are files in its /tmp: %.150s", entry->d_name);
+    closedir(files);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        FILE *text = fopen(kinds[i], "re"); /* not there: the kernel has no such objects */
+        if (text && fgets(line, sizeof line, text) && fgets(line, sizeof line, text))
+            refuse(ENOTSUP, "it has System V objects (%s)", kinds[i]);
+        if (text)
+            fclose(text);
+    }
+}
+
+/* Nor would other processes be there. */
 static void alone(void)
 {
     DIR *all = opendir("/proc"), *threads;
@@ -197,6 +218,8 @@ static void read_places(void)
     if (length < 0)
         refuse(errno, "its working directory: %s", strerror(errno));
     line[length] = '\0';
+    if (access(line, F_OK) < 0)
+        refuse(ENOTSUP, "its working directory is gone: %.150s", line);
     head->cwd = name(line);
 }
 
@@ -357,6 +380,7 @@ static void write_all(void)
     target_memory = open_data("mem");
     seize();
     alone();
+    nothing_beside();
     read_status(&caught, &ignored);
     save_registers();
     read_places();
