@@ -68,7 +68,7 @@ def _samples(server: Server, path: str, count: int) -> tuple[list[float], list[f
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.snapstart", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.snapstart", description="Cold starts with SnapStart.")
     parser.add_argument("--init", type=float, default=2.0, help="seconds that Init takes")
     parser.add_argument("--samples", type=int, default=30)
     parser.add_argument("--megabytes", type=int, nargs="*", default=[1, 8, 64, 256])
