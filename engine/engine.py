@@ -56,6 +56,7 @@ from engine.model.function import LATEST, FunctionVersion
 from engine.model.invocation import Invocation
 from engine.model.layer import LayerVersion
 from engine.sandbox import NamespaceProvider, ProcessProvider, make_provider
+from engine.snapshot import Preparations
 from engine.store import CreateFunctionRequest, FunctionChange, FunctionCode, FunctionRegistry, pack_folder
 from engine.store.requests import CapacityProviderConfig, Environment, ManagedInstancesConfig
 from engine.store.unzip import remove_tree, unzip
@@ -197,7 +198,11 @@ class Engine:
         )
         stack.push_async_callback(self._stop_environments)
         self.frontend = Frontend(self.dispatcher, self.resolve, self._submit_live)
+        self.preparations = Preparations(
+            self.registry, self.dispatcher, self.provider, init_timeout_s=self._init_timeout_s
+        )
         self.registry.subscribe(self._changed)
+        self.registry.prepare_versions_with(self.preparations.begin)
 
     async def _open_logs(self) -> LogStore:
         store = LogStore(self.data_dir / "logs", group_mb=self._log_limit_mb)
@@ -228,8 +233,10 @@ class Engine:
 
     async def _stop_environments(self) -> None:
         self.dispatcher.stop()
+        self.preparations.stop()
         with anyio.CancelScope(shield=True):
             await self.dispatcher.gone()
+        self.preparations.let_images_go()
 
     async def drain(self, limit_s: float) -> int:
         """Take no new invocations and wait for the running ones, at most `limit_s` seconds.
@@ -473,9 +480,9 @@ class Engine:
             await self.registry.unpin(function)
 
         log, opt_root = self.log(function.name), self.registry.opt_root(function)
-        self.dispatcher.deploy(
-            Deployment(function, code_root, log, self._identity, self.runtimes.command, release, opt_root)
-        )
+        deployment = Deployment(function, code_root, log, self._identity, self.runtimes.command, release, opt_root)
+        self.preparations.follow(deployment)
+        self.dispatcher.deploy(deployment)
         self.frontend.forget()
         self.dispatcher.run(lambda: self.runtimes.prepare(function.runtime or ""))
 

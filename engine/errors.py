@@ -158,6 +158,28 @@ class CodeStorageExceededException(AwsError):
     code, status = "CodeStorageExceededException", 400
 
 
+class SnapStartException(AwsError):
+    """400: a restore hook of the function's failed."""
+
+    code, status, member = "SnapStartException", 400, "Message"
+
+    def __init__(
+        self,
+        text: str = "The afterRestore() runtime hook encountered an error. "
+        "For more information, check the Amazon CloudWatch logs.",
+    ) -> None:
+        super().__init__(text)
+
+
+class SnapStartTimeoutException(AwsError):
+    """408: the restore and its hooks took longer than 10 seconds."""
+
+    code, status, member = "SnapStartTimeoutException", 408, "Message"
+
+    def __init__(self, text: str = "Lambda couldn't restore the snapshot within the timeout limit.") -> None:
+        super().__init__(text)
+
+
 class SnapStartNotReadyException(AwsError):
     """409: a version with SnapStart is invoked before its snapshot is made."""
 

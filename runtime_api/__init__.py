@@ -10,6 +10,7 @@ The wire is AWS's ``2018-06-01``, as AWS's own clients speak it.
 
 from __future__ import annotations
 
+from ._credentials import CREDENTIALS_PATH, Credentials
 from ._errors import ClientError, RuntimeApiError, TransitionRefused
 from ._events import Invocation, RuntimeFault
 from ._extension import INVOKE, SHUTDOWN, Extension, ExtensionEvent, ExtensionRefused, Extensions, ExtensionState
@@ -27,6 +28,7 @@ from .streaming import StreamingConnection
 
 __all__ = [
     "API_VERSION",
+    "CREDENTIALS_PATH",
     "INVOKE",
     "LOGS_API",
     "MAX_PAYLOAD",
@@ -40,6 +42,7 @@ __all__ = [
     "ClientError",
     "ConcurrentHost",
     "ConcurrentRuntimeServer",
+    "Credentials",
     "Destination",
     "Event",
     "Extension",

@@ -23,6 +23,7 @@ from typing import Final, Protocol, runtime_checkable
 from urllib.parse import unquote_to_bytes
 
 from ._cause import CAUSE_CONTENT_TYPE, split_cause, validated_cause
+from ._credentials import CREDENTIALS_PATH, Credentials
 from ._errors import TOO_LARGE_MESSAGE, TransitionRefused, error_body, scrub_error_type
 from ._events import Invocation, RuntimeFault
 from ._headers import ERROR_TYPE, INVOCATION_ID, RESPONSE_MODE, XRAY_CAUSE, NextHead
@@ -123,6 +124,7 @@ class RuntimeServer:
         held: the account of what its connections have sent of messages that are not whole.
         admit: asked about the socket of each accepted connection; one that it says no to is closed without a word.
         tells_extensions: whether extensions may ask to be told of invocations.
+        credentials: what the credentials endpoint of SnapStart gives; None: it is not there.
         extensions: the environment's; None until the first one is expected or registers, and after `reset`.
     """
 
@@ -136,6 +138,7 @@ class RuntimeServer:
         "_shape",
         "_sock",
         "admit",
+        "credentials",
         "current",
         "extensions",
         "held",
@@ -157,6 +160,7 @@ class RuntimeServer:
         self.on_idle: Callable[[], None] | None = None
         self.admit: Callable[[socket.socket], bool] | None = None
         self.extensions: ExtensionsApi | None = None
+        self.credentials: Credentials | None = None
         self._restore = restore
         self._polls: list[RuntimeConnection] = []
         self._open: set[RuntimeConnection] = set()
@@ -222,6 +226,15 @@ class RuntimeServer:
         polls, self._polls = self._polls, []
         for poll in polls:
             poll.respond(RESTORED)
+
+    def resumed(self) -> None:
+        """The runtime is a copy of one that was parked elsewhere: it goes on as after `restored`, without having asked.
+
+        Raises:
+            TransitionRefused: the runtime is not Started.
+        """
+        self.machine.fire(Event.RESTORE_NEXT)
+        self.machine.fire(Event.RESTORE)
 
     def reset(self) -> None:
         """A new runtime process will come: back to Started. To be called when the old one is dead.
@@ -503,7 +516,7 @@ class RuntimeConnection(StreamedConnection):
                 return
         route = _ROUTES.get(target)
         if route is None or (route[2] and not self._api._restore):
-            self._refuse_request(render(404, error_body("NotFound", f"No such resource: {_show(target)}")))
+            self._refuse_route()
         elif self.method != route[0]:
             self._refuse_method(route[0])
         else:
@@ -548,6 +561,13 @@ class RuntimeConnection(StreamedConnection):
 
     def _restore_next(self) -> None:
         self._api.poll_restore(self)
+
+    def _credentials(self) -> None:
+        credentials = self._api.credentials
+        if credentials is None:
+            self._refuse_route()
+        else:
+            self.respond(credentials.answer(self.headers.get(b"authorization", b"")))
 
     def _ping(self) -> None:
         self.respond(PONG)
@@ -617,6 +637,10 @@ class RuntimeConnection(StreamedConnection):
         attempt = self.headers.get(INVOCATION_ID)
         return not attempt or attempt == current.invocation_id.encode()
 
+    def _refuse_route(self) -> None:
+        target = self.target.partition(b"?")[0]
+        self._refuse_request(render(404, error_body("NotFound", f"No such resource: {_show(target)}")))
+
     def _refuse_id(self, request_id: bytes) -> None:
         self.respond(INVALID_ID)
 
@@ -638,6 +662,7 @@ _ROUTES: Final[dict[bytes, tuple[bytes, Callable[[RuntimeConnection], None], boo
     _ROOT + b"/runtime/restore/next": (b"GET", RuntimeConnection._restore_next, True),
     _ROOT + b"/runtime/restore/error": (b"POST", RuntimeConnection._restore_error, True),
     _ROOT + b"/ping": (b"GET", RuntimeConnection._ping, False),
+    CREDENTIALS_PATH.encode(): (b"GET", RuntimeConnection._credentials, True),
     **EXTENSION_ROUTES,
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_PROGRAM = "engine/sandbox/native/lambent-native"
+_PROGRAMS = "engine/sandbox/native/lambent-native", "engine/sandbox/native/lambent-restore"
 
 
 class NativeProgram(BuildHookInterface[Any]):
@@ -28,4 +28,6 @@ class NativeProgram(BuildHookInterface[Any]):
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"
         build_data["pure_python"] = False
-        build_data["force_include"][_PROGRAM] = _PROGRAM
+        for program in _PROGRAMS:
+            if (Path(self.root) / program).exists():  # the second is for x86-64 only
+                build_data["force_include"][program] = program

@@ -208,13 +208,17 @@ class RuntimeClient:
     """One keep-alive connection, TCP_NODELAY, one write per message."""
 
     def __init__(self, address):
+        self._socket = None
+        self._rest = b""
+        self.use(address)
+
+    def use(self, address):
+        """Speak to the Runtime API at `address` ("host:port") from the next connection on."""
         host, _, port = address.rpartition(":")
         self._peer = (host.strip("[]") or "127.0.0.1", int(port))
         agent = "aws-lambda-python/" + ".".join(map(str, sys.version_info[:3])) + "-lambent"
         self._common = f"Host: {address}\r\nUser-Agent: {agent}\r\n"
         self._poll = (f"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n{self._common}\r\n").encode()
-        self._socket = None
-        self._rest = b""
 
     def next(self):
         """Wait for the next invocation. Returns its headers (names in lower case) and its body."""
@@ -234,6 +238,19 @@ class RuntimeClient:
                 f"Runtime API refused to give the next invocation: {status} {body.decode('utf-8', 'replace')}"
             )
         return headers, body
+
+    def park(self):
+        """Wait at the point at which a snapshot may be taken.
+
+        Returns nothing (``b""``) when it is released, and in a copy of this process the variables of that.
+        """
+        if self._socket is None:
+            self._connect()
+        self._socket.sendall(f"GET /2018-06-01/runtime/restore/next HTTP/1.1\r\n{self._common}\r\n".encode())
+        status, _, body = self._receive()
+        if status != 200:
+            raise RuntimeError(f"Runtime API refused restore/next: {status} {body.decode('utf-8', 'replace')}")
+        return body
 
     def post(self, path, body, content_type="application/json", headers=()):
         """POST `body`. Returns the status and the answer's body."""
@@ -743,6 +760,96 @@ def _workers(many):
     posix._exit(worst)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# SnapStart.
+
+
+class _SnapshotHooks:
+    """Stands in for AWS's `snapshot_restore_py` where the function's package has none. The last of the finders."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "snapshot_restore_py":
+            return None
+        return sys.modules["_frozen_importlib"].ModuleSpec(name, self)
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        before, after = [], []
+
+        def register_before_snapshot(func, *args, **kwargs):
+            """Call `func` before the snapshot is taken; the last that was registered is called first."""
+            before.append((func, args, kwargs))
+            return func
+
+        def register_after_restore(func, *args, **kwargs):
+            """Call `func` after the snapshot was restored; the first that was registered is called first."""
+            after.append((func, args, kwargs))
+            return func
+
+        module.register_before_snapshot, module.register_after_restore = (
+            register_before_snapshot,
+            register_after_restore,
+        )
+        module.get_before_snapshot, module.get_after_restore = lambda: before, lambda: after
+
+
+def _restored(client, variables):
+    """This process is the copy of one that was initialised elsewhere: what is the environment's own becomes its own.
+
+    `variables` is its whole environment. What Init changed of it stays changed; what differs from what Init was given
+    is new. And what would be the same in every copy, and must not be: random numbers.
+    """
+    for entry in variables.split(b"\0"):
+        name, _, value = entry.partition(b"=")
+        if posix.environ.get(name) != value:
+            posix.environ[name] = value
+            posix.putenv(name, value)
+            if "os" in sys.modules:
+                sys.modules["os"].environb[name] = value
+    client.use(_env("AWS_LAMBDA_RUNTIME_API"))
+    for name, renew in (
+        ("random", lambda random: random.seed()),
+        ("numpy.random", lambda random: random.seed()),
+        ("_ssl", lambda ssl: ssl.RAND_add(posix.urandom(32), 32.0)),
+        ("threading", lambda threading: threading.main_thread()._set_native_id()),
+    ):
+        module = sys.modules.get(name)
+        if module is not None:
+            try:
+                renew(module)
+            except Exception as error:  # noqa: BLE001 - a module of the function's by that name, or a later Python
+                sys.stderr.write(f"bootstrap: {name} is as it was before the snapshot: {error!r}\n")
+
+
+def _snapshot(client, log):
+    """Park where a snapshot may be taken; returns when it is restored, or the environment is released without one."""
+    hooks = sys.modules.get("snapshot_restore_py")
+    before, after = (hooks.get_before_snapshot(), hooks.get_after_restore()) if hooks is not None else ([], [])
+    path, code = "init/error", 64
+    try:
+        while before:
+            func, args, kwargs = before.pop()
+            func(*args, **kwargs)
+        sys.stdout.flush()
+        import gc
+
+        gc.collect()  # what is not in the snapshot need not be copied
+        variables = client.park()
+        path, code = "restore/error", 65
+        if variables:
+            _restored(client, variables)
+        for func, args, kwargs in after:
+            func(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - whatever the function's code raises
+        result, _ = _describe(error)
+        log.error(result)  # noqa: TRY400 - not the logging module
+        sys.stdout.flush()
+        client.post(path, to_json(result).encode(), headers=[(TYPE, result["errorType"])])
+        sys.exit(code)
+
+
 def main(handler_name=None):
     """Load the handler and serve invocations until the process is ended."""
     many = _env("AWS_LAMBDA_MAX_CONCURRENCY")
@@ -762,6 +869,7 @@ def main(handler_name=None):
         _set_up_logging(logging, log)
     else:
         sys.meta_path.insert(0, _LoggingHook(log))
+    sys.meta_path.append(_SnapshotHooks())
     try:
         handler = load_handler(handler_name)
     except Exception as error:  # noqa: BLE001 - whatever the function's code raises
@@ -770,6 +878,8 @@ def main(handler_name=None):
         sys.stdout.flush()
         client.post("init/error", to_json(result).encode(), headers=[(TYPE, result["errorType"])])
         sys.exit(1)
+    if _env("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        _snapshot(client, log)
     names = ("LOG_GROUP_NAME", "LOG_STREAM_NAME", "FUNCTION_NAME", "FUNCTION_MEMORY_SIZE", "FUNCTION_VERSION")
     LambdaContext._fixed = tuple(_env("AWS_LAMBDA_" + name) for name in names)
     # Up to python3.11 Lambda escapes everything beyond ASCII; from 3.12 on it does not.

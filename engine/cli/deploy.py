@@ -17,6 +17,8 @@ from engine.cli.options import common, layer_option, setting, variables
 from engine.settings import load
 
 SETTLE_LIMIT_S = 60.0
+PREPARE_LIMIT_S = 930.0
+"""For a version: with SnapStart it is Pending until its Init is over, which may take 15 minutes."""
 HOT_RELOAD_BUCKET = "hot-reload"
 """The name by which LocalStack, and so every tool that knows it, asks for a live folder."""
 
@@ -54,6 +56,11 @@ HOT_RELOAD_BUCKET = "hot-reload"
     is_flag=True,
     help="Publish a version of it, unless nothing has changed since the last one.",
 )
+@click.option(
+    "--snapstart",
+    is_flag=True,
+    help="SnapStart for published versions: initialised when published. Publishes one, as --publish does.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the function's configuration as JSON instead of its ARN.")
 @setting("endpoint_url")
 @common
@@ -72,6 +79,7 @@ def command(
     role: str | None,
     watch: bool,
     publish_version: bool,
+    snapstart: bool,
     as_json: bool,
     config: str | None,
     **flags: Any,
@@ -94,6 +102,7 @@ def command(
         "Description": description,
         "Role": role,
         "Environment": {"Variables": variables(env)} if env else None,
+        "SnapStart": {"ApplyOn": "PublishedVersions"} if snapstart else None,
         "CapacityProviderConfig": _concurrently(max_concurrency),
     }
     client = Client(settings.endpoint_url)
@@ -105,12 +114,12 @@ def command(
 
         wanted["Layers"] = publish(client, layers)
     done = deployment.create(wanted) if existing is None else deployment.update(existing, wanted)
-    if publish_version:
+    if publish_version or snapstart:
         done = deployment.publish()
     took = time.monotonic() - began
     what = "created" if existing is None else "updated"
     how = f"live from {source.folder}" if watch else f"{done.get('CodeSize', 0)} bytes"
-    what = f"published version {done['Version']} of" if publish_version else what
+    what = f"published version {done['Version']} of" if publish_version or snapstart else what
     note(f"{what} {name} ({done.get('Runtime')}, handler {done.get('Handler')}, {how}) in {took:.2f} s")
     if as_json:
         emit_json(done)
@@ -150,7 +159,8 @@ class _Deployment:
         """UpdateFunctionConfiguration for what differs, then UpdateFunctionCode."""
         if wanted["Runtime"] is None and wanted["Handler"] is None:
             wanted |= self._other_language(existing)
-        have = {**existing, "Layers": [layer["Arn"] for layer in existing.get("Layers", ())]}
+        snap_start = {"ApplyOn": existing.get("SnapStart", {}).get("ApplyOn")}
+        have = {**existing, "SnapStart": snap_start, "Layers": [layer["Arn"] for layer in existing.get("Layers", ())]}
         changes = {key: value for key, value in wanted.items() if value is not None and have.get(key) != value}
         what = f"update function '{self._name}'"
         if changes:
@@ -192,7 +202,8 @@ class _Deployment:
 
     def _settled(self, version: str | None = None) -> dict[str, Any]:
         """Wait until it is Active and no update is in progress."""
-        deadline = time.monotonic() + SETTLE_LIMIT_S
+        limit_s = SETTLE_LIMIT_S if version is None else PREPARE_LIMIT_S
+        deadline = time.monotonic() + limit_s
         pause = 0.005
         while True:
             now = self._get(f"wait for function '{self._name}'", version)
@@ -204,7 +215,7 @@ class _Deployment:
                 return now
             if time.monotonic() > deadline:
                 raise CommandError(
-                    f"function '{self._name}' is still {state}, its update {update}, after {SETTLE_LIMIT_S:g} s. "
+                    f"function '{self._name}' is still {state}, its update {update}, after {limit_s:g} s. "
                     f"See the output of the server at {self._client.url}."
                 )
             time.sleep(pause)

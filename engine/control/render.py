@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from engine.errors import AwsError
-from engine.model.function import LATEST, FunctionVersion
+from engine.model.function import LATEST, FunctionVersion, snap_started
 from engine.model.layer import LayerVersion
 from engine.store import versions
 
@@ -101,7 +101,10 @@ def configuration(function: FunctionVersion, *, qualified: bool = False) -> dict
         "PackageType": function.package_type,
         "Architectures": list(function.architectures),
         "EphemeralStorage": {"Size": function.ephemeral_storage_mb},
-        "SnapStart": {"ApplyOn": function.snap_start, "OptimizationStatus": "Off"},
+        "SnapStart": {
+            "ApplyOn": function.snap_start,
+            "OptimizationStatus": "On" if snap_started(function) and function.state == "Active" else "Off",
+        },
         "RuntimeVersionConfig": _given("RuntimeVersionArn", _runtime_version(function)),
         "CapacityProviderConfig": _capacity_provider(function),
         "LoggingConfig": _present(

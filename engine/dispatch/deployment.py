@@ -16,12 +16,13 @@ from msgspec.structs import replace
 from bootstraps import for_function
 from engine.lifecycle.variables import Identity, extension_variables, variables
 from engine.model import managed
-from engine.model.function import FunctionVersion
+from engine.model.function import FunctionVersion, snap_started
 from engine.model.initialization import InitializationType
 from engine.model.limits import MB_PER_VCPU
-from engine.sandbox.api import ProcessSpec, Sandbox, SandboxLimits, SandboxPaths, SpawnFailed
+from engine.sandbox.api import Image, ProcessSpec, Sandbox, SandboxLimits, SandboxPaths, SpawnFailed
 from engine.telemetry.logs import FunctionLog
 from engine.telemetry.tracing import Sampler
+from runtime_api import Credentials
 
 RuntimeCommand = Callable[[str], Awaitable[Sequence[str] | None]]
 """Maps a runtime identifier to the command that runs it; None means "a bootstrap in the package" (``provided.*``)."""
@@ -29,6 +30,9 @@ RuntimeCommand = Callable[[str], Awaitable[Sequence[str] | None]]
 
 #: A layer with this file turns extensions off (aws-lambda-runtime-interface-emulator, `extensions/extensions.go`).
 _DISABLED: Final = "disable-extensions-jwigqn8j"
+#: SDKs ask again when they think that the credentials have expired, and those of a client that Init made would do so
+#: at the address of the environment that the snapshot was taken of. Ours never expire.
+_CREDENTIALS_S: Final = 365 * 86400.0
 
 
 class EntrypointMissing(Exception):
@@ -48,10 +52,16 @@ class Deployment:
         initialization: how its environments are initialised when they are launched on a caller's behalf.
         limits: what its sandboxes are allowed.
         environments: how many of it there are.
+        image: its runtime as it was after Init (SnapStart); None when there is none.
+        image_refused: why there is none, None when that has not been tried.
+        images_dropped: how many could not be used.
+        image_wanted: one is being made.
+        want_image: asked, when an environment had to be initialised, to see to it that the next need not be.
         superseded: another revision took its place, or the function was deleted.
     """
 
     __slots__ = (
+        "__weakref__",
         "_command",
         "_extensions",
         "_identity",
@@ -61,12 +71,17 @@ class Deployment:
         "concurrency",
         "environments",
         "function",
+        "image",
+        "image_refused",
+        "image_wanted",
+        "images_dropped",
         "initialization",
         "limits",
         "log",
         "opt_root",
         "sampler",
         "superseded",
+        "want_image",
     )
 
     def __init__(
@@ -90,11 +105,20 @@ class Deployment:
         self._command = command
         self._release = release
         self.environments = 0
+        self.image: Image | None = None
+        self.image_refused: str | None = None
+        self.images_dropped = 0
+        self.image_wanted = False
+        self.want_image: Callable[[], None] | None = None
         self.superseded = False
         self.sampler = Sampler() if function.tracing_mode == "Active" else None
         self.concurrency = managed.concurrency(function)
         self.initialization: InitializationType = (
-            "on-demand" if self.concurrency is None else "lambda-managed-instances"
+            "lambda-managed-instances"
+            if self.concurrency is not None
+            else "snap-start"
+            if snap_started(function)
+            else "on-demand"
         )
         self.limits = SandboxLimits(
             memory_mb=function.memory_mb,
@@ -118,8 +142,22 @@ class Deployment:
         """What to await now that nothing runs this revision; None when something still may, or it was taken."""
         if self.environments or not self.superseded:
             return None
+        self.let_image_go()
         release, self._release = self._release, None
         return release
+
+    def drop_image(self, image: Image, reason: str) -> None:
+        """No process can be made of this image, or none that lives: environments are initialised."""
+        if self.image is image:
+            self.let_image_go()
+            self.image_refused = reason
+            self.images_dropped += 1
+
+    def let_image_go(self) -> None:
+        """There is no image any more."""
+        image, self.image = self.image, None
+        if image is not None:
+            image.close()
 
     def log_stream(self) -> str:
         """A new log stream name, ``2024/01/02/[$LATEST]0123…`` (facts §3.3).
@@ -130,10 +168,26 @@ class Deployment:
         name = function.name if function.log_group not in {"", f"/aws/lambda/{function.name}"} else ""
         return f"{time.strftime('%Y/%m/%d', time.gmtime())}/{name}[{function.version}]{secrets.token_hex(16)}"
 
+    def credentials(self) -> Credentials:
+        """For the credentials endpoint of one environment. They are as good as those in variables: without an end."""
+        identity = self._identity
+        keys = identity.access_key_id, identity.secret_access_key, identity.session_token
+        return Credentials(*keys, lifetime_s=_CREDENTIALS_S)
+
     async def process(
-        self, sandbox: Sandbox, log_stream: str, initialization: InitializationType = "on-demand"
+        self,
+        sandbox: Sandbox,
+        log_stream: str,
+        initialization: InitializationType = "on-demand",
+        token: str | None = None,
     ) -> ProcessSpec:
         """The runtime's process in `sandbox`, of an environment that is initialised in this way.
+
+        Args:
+            sandbox: where it is to run.
+            log_stream: the environment's.
+            initialization: how it is initialised.
+            token: for its credentials endpoint; None: there is none.
 
         Raises:
             EntrypointMissing: with the words for Runtime.InvalidEntrypoint.
@@ -142,7 +196,7 @@ class Deployment:
         command = await self._command(self.function.runtime or "")
         return ProcessSpec(
             argv=await self._argv(command, paths),
-            env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream, initialization),
+            env=variables(self.function, self._identity, paths, sandbox.api_address, log_stream, initialization, token),
             cwd=paths.task_root,
             folders={inside: host for inside, host in self._folders(paths) if inside != host},
         )
@@ -153,10 +207,10 @@ class Deployment:
             self._extensions = await anyio.to_thread.run_sync(_extensions_in, self.opt_root)
         return self._extensions
 
-    def extension_process(self, sandbox: Sandbox, log_stream: str, name: str) -> ProcessSpec:
-        """The process of the external extension of that name, in `sandbox`."""
+    def extension_process(self, sandbox: Sandbox, log_stream: str, name: str, token: str | None = None) -> ProcessSpec:
+        """The process of the external extension of that name, in `sandbox`; `token` as for `process`."""
         paths = sandbox.paths(self.code_root, self.opt_root)
-        runtime = variables(self.function, self._identity, paths, sandbox.api_address, log_stream)
+        runtime = variables(self.function, self._identity, paths, sandbox.api_address, log_stream, token=token)
         return ProcessSpec(
             argv=[f"{paths.opt}/extensions/{name}"],
             env=extension_variables(runtime),

@@ -146,6 +146,11 @@ class Dispatcher:
         deployment.superseded = True
         self._release(deployment)
 
+    def let_go(self, deployment: Deployment) -> None:
+        """One environment less runs this revision."""
+        deployment.environments -= 1
+        self._release(deployment)
+
     def _release(self, deployment: Deployment) -> None:
         release = deployment.take_release()
         if release is not None:
@@ -257,11 +262,21 @@ class Dispatcher:
         """Free again."""
         self.scheduler.ready(now(), environment.slot, broken)
 
-    def environment_refused(self, environment: Environment | ConcurrentEnvironment, reason: str) -> None:
-        """The host would not make it: those that it was to serve hear of it."""
+    def environment_refused(
+        self,
+        environment: Environment | ConcurrentEnvironment,
+        reason: str,
+        error: AwsError | None = None,
+        *,
+        again: bool = False,
+    ) -> None:
+        """The host would not make it, or its restore failed: those that it was to serve hear of it, or wait again."""
         _log.error("environment %s of %s: %s", environment.id, environment.deployment.function.name, reason)
         for failed in self.scheduler.launch_failed(now(), environment.slot):
-            self._fail(failed, ServiceException(f"The execution environment could not be created: {reason}"))
+            if again and failed.route.pool.closed is None:
+                self._submit(now(), failed.route.pool, failed)
+                continue
+            self._fail(failed, error or ServiceException(f"The execution environment could not be created: {reason}"))
 
     def environment_lost(self, environment: Environment | ConcurrentEnvironment) -> None:
         """It will not be free again; its memory is, later, or never."""
@@ -283,8 +298,7 @@ class Dispatcher:
     def environment_gone(self, environment: Environment | ConcurrentEnvironment) -> None:
         """Its memory is free."""
         self.environments.pop(environment.id, None)
-        environment.deployment.environments -= 1
-        self._release(environment.deployment)
+        self.let_go(environment.deployment)
         if self._emptied is not None and not self.environments:
             self._emptied.set()
         if environment.slot.state != GONE:  # it is gone for the scheduler already when the launch was refused

@@ -30,6 +30,10 @@ class Actions(ABC):
         """Tell the sandbox that Init is over, well; before any event is delivered."""
 
     @abstractmethod
+    def restore(self) -> None:
+        """Release the runtime that is parked on `restore/next`."""
+
+    @abstractmethod
     def freeze(self) -> None:
         """Stop every process; call `freeze_refused` if the host would not, `unavailable` if it left them half-way."""
 
@@ -66,6 +70,10 @@ class Actions(ABC):
         """Tell the scheduler that the host would not make this environment."""
 
     @abstractmethod
+    def not_restored(self, failure: Failure) -> None:
+        """Tell the scheduler that the function's restore failed, so that there is no environment."""
+
+    @abstractmethod
     def lost(self) -> None:
         """Tell the scheduler that no invocation may come any more, though the memory is not free yet. Idempotent."""
 
@@ -84,6 +92,10 @@ class Actions(ABC):
     @abstractmethod
     def note_init(self, failure: Failure | None, seconds: float) -> None:
         """The end of an Init, for the log."""
+
+    @abstractmethod
+    def note_restore(self, failure: Failure | None, seconds: float) -> None:
+        """The end of a restore, for the log."""
 
     @abstractmethod
     def note_transition(self, event: Event, target: Phase) -> None:

@@ -19,6 +19,10 @@ from engine.model.invocation import Invocation
 
 # Bound once: enum attribute access is a dict lookup on a metaclass.
 _READY, _INVOKE, _RESPONDED, _INIT, _REINIT = Phase.READY, Phase.INVOKE, Phase.RESPONDED, Phase.INIT, Phase.REINIT
+_RESTORE = Phase.RESTORE
+
+RESTORE_TIMEOUT_S: Final = 10.0
+"""For a restore and its hooks (facts §4.5)."""
 
 RETRY_FIRST_S: Final = 0.5
 RETRY_MOST_S: Final = 30.0
@@ -35,6 +39,7 @@ class EnvironmentCore(Actions):
         deadline: when the current phase is over time: an Init, an invocation, a thaw; in READY, when to freeze; in
             QUARANTINED, when to try again. `inf` when never.
         init_s: how long the last Init took; None until one has ended.
+        restore_s: how long its restore took; None without one.
         served: invocations ended so far.
         init_failure: why the last Init failed, None when it did not.
         freeze_after_s: how long it lingers in READY before it is frozen; `inf` for never.
@@ -48,6 +53,7 @@ class EnvironmentCore(Actions):
     __slots__ = (
         "_armed_for",
         "_init_began",
+        "_restore_began",
         "deadline",
         "extending",
         "final",
@@ -57,6 +63,7 @@ class EnvironmentCore(Actions):
         "init_timeout_s",
         "invocation",
         "phase",
+        "restore_s",
         "served",
         "stuck",
         "timeout_s",
@@ -72,6 +79,7 @@ class EnvironmentCore(Actions):
         self.freeze_after_s = freeze_after_s
         self.init_s: float | None = None
         self.init_failure: Failure | None = None
+        self.restore_s: float | None = None
         self.served = 0
         self.stuck: str | None = None
         self.tries = 0
@@ -79,6 +87,7 @@ class EnvironmentCore(Actions):
         self.final = False
         self._armed_for = inf
         self._init_began = 0.0
+        self._restore_began = 0.0
 
     # ---- the warm path: begin, response, next ----------------------------------------------------------------------
 
@@ -101,6 +110,7 @@ class EnvironmentCore(Actions):
         invocation.started = now
         if not self.served:
             invocation.init_s = self.init_s
+            invocation.restore_s = self.restore_s
         deadline = self.deadline = now + self.timeout_s
         self.note_start(invocation)
         if phase is _READY:
@@ -143,10 +153,14 @@ class EnvironmentCore(Actions):
         self._to(Event.NEXT)
         self.init_failure = None
         self.initialized()
-        if before is _INIT:
-            self.init_s = now - self._init_began
+        if before is _INIT or before is _RESTORE:
             self.deadline = inf
-            self.note_init(None, now - self._init_began)
+            if before is _INIT:
+                self.init_s = now - self._init_began
+                self.note_init(None, self.init_s)
+            else:
+                self.restore_s = now - self._restore_began
+                self.note_restore(None, self.restore_s)
             self.available(broken=False)
             if self.phase is _READY and self.freeze_after_s != inf:  # nobody was waiting for it
                 self._limit(now + self.freeze_after_s)
@@ -154,6 +168,28 @@ class EnvironmentCore(Actions):
             assert self.invocation is not None
             self.note_init(None, now - self._init_began)
             self.deliver(self.invocation)
+
+    # ---- SnapStart -------------------------------------------------------------------------------------------------
+
+    def parked(self, now: float) -> None:
+        """The runtime asked for `restore/next`: Init is done. It is released at once, and runs its restore hooks."""
+        before = self.phase
+        self._to(Event.PARKED)
+        if before is _INIT:
+            self.note_init(None, now - self._init_began)
+            self._restore_began = now
+            self._limit(now + RESTORE_TIMEOUT_S)
+        self.restore()
+
+    def restored(self, now: float, began: float) -> None:
+        """The runtime is the copy of one that had parked: there is no Init, and its restore hooks run now."""
+        self._to(Event.RESTORED)
+        self._restore_began = began
+        self._limit(now + RESTORE_TIMEOUT_S)
+
+    def restore_failed(self, now: float, failure: Failure) -> None:
+        """The runtime posted a restore error: a hook of the function's failed."""
+        self._end_badly(now, Event.RESTORE_ERROR, failure)
 
     # ---- the other things a runtime says ---------------------------------------------------------------------------
 
@@ -207,6 +243,8 @@ class EnvironmentCore(Actions):
             self.freeze()
         elif phase is _INIT:
             self._end_badly(now, Event.DEADLINE, failures.init_timed_out())
+        elif phase is _RESTORE:
+            self._end_badly(now, Event.DEADLINE, failures.restore_timed_out())
         elif phase is Phase.THAWING:
             self._give_up(now, Event.DEADLINE, f"its processes did not run again within {self.init_timeout_s:g} s")
         elif phase is Phase.QUARANTINED:
@@ -352,6 +390,11 @@ class EnvironmentCore(Actions):
         self.deadline = inf
         if self.extending is not None:
             self.extending.end("timeout" if event is Event.DEADLINE else "failure")
+        if before is _RESTORE:  # its waiters are told; another environment is as good as this one after a reset
+            self.note_restore(failure, now - self._restore_began)
+            self.not_restored(failure)
+            self.close()
+            return
         if before is _INIT or before is _REINIT:
             self.init_failure = failure
             if before is _INIT:
@@ -363,7 +406,7 @@ class EnvironmentCore(Actions):
 
     def _give_up(self, now: float, event: Event, reason: str) -> None:
         """The host failed under the environment: tell whoever waits, then destroy it."""
-        starting = self.phase is _INIT
+        starting = self.phase is _INIT or self.phase is _RESTORE
         self._to(event)
         self.deadline = inf
         if self.extending is not None:

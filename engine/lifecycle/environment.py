@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from engine.dispatch.deployment import Deployment
+from engine.errors import SnapStartException, SnapStartTimeoutException
 from engine.lifecycle import failures
 from engine.lifecycle.failures import Failure
 from engine.lifecycle.owner import Owner
@@ -58,7 +59,9 @@ class Environment(EnvironmentProcesses):
         )
         self.slot = slot
         self.initialization = slot.initialization
-        self.server = RuntimeServer(self)
+        self.server = RuntimeServer(self, restore=self.initialization == "snap-start")
+        if self.initialization == "snap-start":
+            self.server.credentials = deployment.credentials()
         self._owner = owner
         self._broken_off: tuple[Invocation, Failure] | None = None
 
@@ -122,6 +125,16 @@ class Environment(EnvironmentProcesses):
         if self.phase <= _LISTENING:
             self.init_failed(now(), failures.posted(body, error_type))
 
+    def runtime_restore_next(self) -> None:
+        """The runtime parked on `restore/next`."""
+        if self.phase <= _LISTENING:
+            self.parked(now())
+
+    def runtime_restore_error(self, body: bytes, error_type: str) -> None:
+        """A restore hook of the function's failed."""
+        if self.phase <= _LISTENING:
+            self.restore_failed(now(), failures.posted(body, error_type))
+
     def runtime_fault(self, invocation: RuntimeInvocation, fault: RuntimeFault) -> None:
         """The runtime posted a response that cannot be used: too large, truncated, or of an unknown mode."""
         if self.phase > _LISTENING:
@@ -149,6 +162,16 @@ class Environment(EnvironmentProcesses):
         self.server.deliver(invocation)
         if self.extending is not None:
             self._tell_extensions(invocation)
+
+    def not_restored(self, failure: Failure) -> None:
+        """Tell the dispatcher, with what its callers are to hear (botocore's model has the words)."""
+        error = SnapStartTimeoutException() if failure.status == "timeout" else SnapStartException()
+        broken = self.copied is not None and failure.whole is None  # no hook said so: it may be the fault of the copy
+        if broken and self.copied is not None:
+            self.deployment.drop_image(self.copied, f"a copy of it ended before it was ready: {failure.reason}")
+        self._owner.environment_refused(
+            self, f"its restore failed: {failure.error_type}", error, again=broken and failure.status != "timeout"
+        )
 
     def returning(self, invocation: Invocation) -> None:
         """Tell the dispatcher."""

@@ -79,6 +79,12 @@ class ExtendedEnvironment(RecordedEnvironment):
     def _runtime_process(self) -> Process | None:
         """The runtime's process, None when there is none or its end is known."""
 
+    @property
+    def token(self) -> str | None:
+        """For its credentials endpoint; None when it has none, and the credentials in its variables."""
+        credentials = self.server.credentials
+        return credentials.token if credentials is not None else None
+
     def extensions(self) -> dict[str, str]:
         """The state of each of its extensions, in AWS's words."""
         return {} if self.extending is None else {one.name: one.state.aws_name for one in self.extending.known}
@@ -188,7 +194,7 @@ class ExtensionProcesses:
         except ExtensionRefused as refused:
             return failures.extension_not_launched(str(refused))
         for extension in extensions:
-            spec = deployment.extension_process(sandbox, environment.log_stream, extension.name)
+            spec = deployment.extension_process(sandbox, environment.log_stream, extension.name, environment.token)
             try:
                 process = await sandbox.spawn(spec, partial(self._ended, extension))
             except SpawnFailed as error:

@@ -114,6 +114,11 @@ def init_timed_out() -> Failure:
     return Failure("Runtime.Unknown", "Init timed out", "timeout")
 
 
+def restore_timed_out() -> Failure:
+    """The restore and its hooks did not end in 10 seconds."""
+    return Failure("Runtime.RestoreHookUserTimeout", "Restore timed out", "timeout")
+
+
 def sandbox_failed(reason: str) -> Failure:
     """The host failed under the environment: the spawner died, or the sandbox could not be used any more."""
     return Failure("Sandbox.Failure", reason, "failure")

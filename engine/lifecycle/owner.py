@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from engine.model.invocation import Invocation
 
 if TYPE_CHECKING:
+    from engine.errors import AwsError
     from engine.lifecycle.concurrent.environment import ConcurrentEnvironment
     from engine.lifecycle.environment import Environment
 
@@ -25,8 +26,17 @@ class Owner(Protocol):
         """It can take an invocation."""
         ...
 
-    def environment_refused(self, environment: AnyEnvironment, reason: str) -> None:
-        """The host would not make it."""
+    def environment_refused(
+        self, environment: AnyEnvironment, reason: str, error: AwsError | None = None, *, again: bool = False
+    ) -> None:
+        """The host would not make it, or its restore failed.
+
+        Args:
+            environment: which.
+            reason: why.
+            error: what its callers hear instead.
+            again: they hear nothing yet: another one, made in another way, may well serve them.
+        """
         ...
 
     def environment_lost(self, environment: AnyEnvironment) -> None:

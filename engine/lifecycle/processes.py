@@ -13,7 +13,9 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from math import inf
-from typing import Final
+from typing import ClassVar, Final
+
+from msgspec.structs import replace
 
 from engine.dispatch.deployment import Deployment, EntrypointMissing
 from engine.errors import SandboxError
@@ -23,7 +25,7 @@ from engine.lifecycle.failures import Failure
 from engine.lifecycle.output import OutputReader
 from engine.lifecycle.states import Phase
 from engine.lifecycle.timer import DeadlineTimer
-from engine.sandbox.api import Exit, Process, Sandbox, SandboxProvider, SpawnFailed
+from engine.sandbox.api import Exit, Image, Process, Sandbox, SandboxProvider, SpawnFailed
 from engine.telemetry.delivery import Delivery
 from engine.telemetry.relay import TelemetryRelay
 from runtime_api import Buffer, Subscription
@@ -38,7 +40,14 @@ now = time.monotonic
 
 
 class EnvironmentProcesses(ExtendedEnvironment):
-    """The environment with its sandbox: carries out launch, freeze, thaw, kill and close."""
+    """The environment with its sandbox: carries out launch, freeze, thaw, kill and close.
+
+    Attributes:
+        template: it is initialised to be written down.
+        copied: the image that its runtime began as a copy of; None: it was initialised.
+    """
+
+    template: ClassVar[bool] = False
 
     __slots__ = (
         "_begun",
@@ -51,6 +60,7 @@ class EnvironmentProcesses(ExtendedEnvironment):
         "_provider",
         "_stopped",
         "_timer",
+        "copied",
     )
 
     def __init__(
@@ -68,6 +78,7 @@ class EnvironmentProcesses(ExtendedEnvironment):
         self._order = asyncio.Lock()  # fair, and costs no turn of the loop when nobody is before us
         self._generation = 0
         self._begun = 0
+        self.copied: Image | None = None
         self._process: Process | None = None
         self._timer = DeadlineTimer(self._loop, self._fire)
         self._pending_exit: Exit | None = None
@@ -81,9 +92,14 @@ class EnvironmentProcesses(ExtendedEnvironment):
 
     @property
     def started_by(self) -> str | None:
-        """How the runtime came to be: ``exec``, or ``preloaded`` (a fork of its interpreter); None: no process."""
+        """How the runtime came to be. None: there is no process.
+
+        ``exec``, ``preloaded`` (a fork of its interpreter) or ``restored`` (the copy of an initialised one).
+        """
         if self._process is None:
             return None
+        if self.copied is not None:
+            return "restored"
         return "preloaded" if self._process.preloaded else "exec"
 
     @abstractmethod
@@ -104,6 +120,15 @@ class EnvironmentProcesses(ExtendedEnvironment):
         if self._sandbox is not None:
             self._sandbox.initialized()
         self.note_extensions()
+
+    def restore(self) -> None:
+        """Answer the parked runtime."""
+        self.note_restoring()
+        self.server.restored()
+
+    def not_restored(self, failure: Failure) -> None:
+        """As for a host that would not make the environment."""
+        self.refused(failure.reason)
 
     def freeze(self) -> None:
         """Stop the processes."""
@@ -146,6 +171,9 @@ class EnvironmentProcesses(ExtendedEnvironment):
             self._generation += 1
             self._pending_exit = None
             began = now()
+            image = self._image()
+            if image is not None and await self._restore(sandbox, image, began):
+                return
             self._loop.call_soon(self._beginning, self._generation, began)
             if self.deployment.opt_root is not None and (names := await self._extension_names()):
                 failure = await self._extend(external=True).start(sandbox, names)
@@ -154,6 +182,41 @@ class EnvironmentProcesses(ExtendedEnvironment):
             self._beginning(self._generation, began)
             refused = await self._serve(sandbox, failure)
         self._launched(failure, refused)
+
+    def _image(self) -> Image | None:
+        """What to begin as a copy of: not to make an image, and not inside an invocation, after a failed Init."""
+        deployment = self.deployment
+        if deployment.want_image is None or self.template or self.phase is not Phase.INIT:
+            return None
+        if deployment.image is None:
+            if deployment.image_refused is not None:
+                self._note(f"no snapshot: {deployment.image_refused}")
+            deployment.want_image()
+        return deployment.image
+
+    async def _restore(self, sandbox: Sandbox, image: Image, began: float) -> bool:
+        """Begin as a copy of an initialised one. False: it could not be made, and Init has to run, if anybody waits."""
+        generation = self._generation
+        try:
+            spec = await self.deployment.process(sandbox, self.log_stream, self.initialization, self.token)
+            process = await sandbox.spawn(
+                replace(spec, image=image), lambda exit_: self._process_ended(generation, exit_)
+            )
+        except (EntrypointMissing, SpawnFailed, SandboxError) as error:
+            self._note(f"not restored: {error}")
+            self.deployment.drop_image(image, str(error))
+            return self.phase is not Phase.INIT
+        self.copied = image
+        self._launched_process(process, "restored")
+        self._began(generation, began)
+        if self.phase is Phase.INIT:
+            self.restored(now(), began)
+            self.note_restoring()
+            self.server.resumed()
+        refused = await self._serve(sandbox, None)
+        if refused is not None and self.phase < Phase.CLOSING:
+            self.unavailable(now(), refused)
+        return True
 
     async def _launch_runtime(self, extensions: ExtensionProcesses) -> None:
         async with self._order:
@@ -172,7 +235,9 @@ class EnvironmentProcesses(ExtendedEnvironment):
     async def _spawn(self, sandbox: Sandbox, generation: int) -> Failure | None:
         """Start the runtime. Returns why not, if not."""
         try:
-            spec = await self.deployment.process(sandbox, self.log_stream, self.initialization)
+            spec = await self.deployment.process(sandbox, self.log_stream, self.initialization, self.token)
+            if self.template:
+                spec = replace(spec, template=True)
             process = await sandbox.spawn(spec, lambda exit_: self._process_ended(generation, exit_))
         except EntrypointMissing as error:
             return failures.invalid_entrypoint(str(error))
@@ -180,10 +245,13 @@ class EnvironmentProcesses(ExtendedEnvironment):
             return failures.invalid_entrypoint(await self.deployment.explain(error, sandbox))
         except SandboxError as error:
             return failures.sandbox_failed(str(error))
-        self._note(f"process started{', preloaded' if process.preloaded else ''}: pid {process.pid}")
+        self._launched_process(process, "preloaded" if process.preloaded else "")
+        return None
+
+    def _launched_process(self, process: Process, how: str) -> None:
+        self._note(f"process started{', ' if how else ''}{how}: pid {process.pid}")
         self._process = process
         self._output = OutputReader(self._loop, process.output, self._line, self.log.congested)
-        return None
 
     async def _serve(self, sandbox: Sandbox, failure: Failure | None) -> str | None:
         """Serve the Runtime API, if there is anybody to serve. Returns why not, if not."""
@@ -206,11 +274,14 @@ class EnvironmentProcesses(ExtendedEnvironment):
         """Write down, once, that a process is being started. While the kernel does so, to lose no time over it."""
         if generation == self._begun:
             return
+        self._began(generation, began)
+        self.note_beginning()
+
+    def _began(self, generation: int, began: float) -> None:
         self._begun = generation
         self._story.append((began, "sandbox ready"))
         self.sandbox_made(began)
         self.log.relay = TelemetryRelay(self._courier, self.log.event)
-        self.note_beginning()
 
     def _courier(self, subscription: Subscription, buffer: Buffer) -> Delivery:
         """What takes telemetry to a subscriber in the sandbox; it lives until the processes are gone."""

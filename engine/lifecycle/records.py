@@ -146,6 +146,30 @@ class RecordedEnvironment(EnvironmentCore):
         if failure is None:
             self.log.initialized()
 
+    def note_restoring(self) -> None:
+        """RESTORE_START."""
+        function = self.deployment.function
+        version, arn = report.runtime_version(function.runtime or "image", self.deployment.region)
+        self.log.event(
+            events.RestoreStart(
+                function_name=function.name,
+                function_version=function.version,
+                instance_id=self.log.stream,
+                instance_max_memory=function.memory_mb * report.MIB,
+                runtime_version=version,
+                runtime_version_arn=arn,
+            )
+        )
+
+    def note_restore(self, failure: Failure | None, seconds: float) -> None:
+        """RESTORE_REPORT."""
+        self._drain()
+        status: events.Status = "success" if failure is None else failure.status
+        error_type = failure.error_type if failure is not None else None
+        self.log.event(events.RestoreRuntimeDone(status=status, error_type=error_type))
+        metrics = events.InitMetrics(duration_ms=round(seconds * 1000, 3))
+        self.log.event(events.RestoreReport(status=status, error_type=error_type, metrics=metrics))
+
     def _init_phase(self) -> events.InitPhase:
         return "init" if self.invocation is None else "invoke"
 

@@ -18,15 +18,16 @@ class Phase(IntEnum):
     READY = 2  #: the runtime is parked on `next`
     INVOKE = 3  #: it has an event
     RESPONDED = 4  #: it has answered, and has not asked for `next` yet
-    REINIT = 5  #: Init running inside an invocation ("suppressed init")
+    RESTORE = 5  #: released from where a snapshot would be taken, and running its restore hooks; 10 s
+    REINIT = 6  #: Init running inside an invocation ("suppressed init")
     # From here on nothing that a process says counts: it is stopped, or being killed.
-    FROZEN = 6  #: idle, and its processes are stopped, or are about to be
-    THAWING = 7  #: it has an invocation, which waits until the processes run again
-    RESETTING = 8  #: its process tree is being killed; the sandbox and /tmp stay
-    BROKEN = 9  #: sandbox without a process: Init runs again inside the next invocation
-    CLOSING = 10  #: being destroyed
-    QUARANTINED = 11  #: it would not be destroyed: it keeps its memory, and destroying it is tried again
-    CLOSED = 12  #: gone; nothing is left of it
+    FROZEN = 7  #: idle, and its processes are stopped, or are about to be
+    THAWING = 8  #: it has an invocation, which waits until the processes run again
+    RESETTING = 9  #: its process tree is being killed; the sandbox and /tmp stay
+    BROKEN = 10  #: sandbox without a process: Init runs again inside the next invocation
+    CLOSING = 11  #: being destroyed
+    QUARANTINED = 12  #: it would not be destroyed: it keeps its memory, and destroying it is tried again
+    CLOSED = 13  #: gone; nothing is left of it
 
 
 class Event(IntEnum):
@@ -50,6 +51,9 @@ class Event(IntEnum):
     STUCK = 15  #: something of it would not be ended or removed
     RETRY = 16  #: it is time to try that again
     STREAM = 17  #: the runtime begins to post a response in pieces
+    PARKED = 18  #: the runtime asked for `restore/next` (SnapStart)
+    RESTORE_ERROR = 19  #: it posted a restore error
+    RESTORED = 20  #: the environment begins as a copy of one that was initialised before
 
 
 TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
@@ -59,9 +63,19 @@ TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
     },
     Phase.INIT: {
         Event.NEXT: Phase.READY,
+        Event.PARKED: Phase.RESTORE,
+        Event.RESTORED: Phase.RESTORE,
         Event.INIT_ERROR: Phase.RESETTING,
         Event.EXIT: Phase.RESETTING,
         Event.DEADLINE: Phase.RESETTING,
+        Event.RETIRE: Phase.CLOSING,
+        Event.UNAVAILABLE: Phase.CLOSING,
+    },
+    Phase.RESTORE: {
+        Event.NEXT: Phase.READY,
+        Event.RESTORE_ERROR: Phase.CLOSING,
+        Event.EXIT: Phase.CLOSING,
+        Event.DEADLINE: Phase.CLOSING,
         Event.RETIRE: Phase.CLOSING,
         Event.UNAVAILABLE: Phase.CLOSING,
     },
@@ -111,6 +125,8 @@ TRANSITIONS: Final[dict[Phase, dict[Event, Phase]]] = {
     },
     Phase.REINIT: {
         Event.NEXT: Phase.INVOKE,
+        Event.PARKED: Phase.REINIT,  # released at once, still inside the invocation
+        Event.RESTORE_ERROR: Phase.RESETTING,
         Event.INIT_ERROR: Phase.RESETTING,
         Event.EXIT: Phase.RESETTING,
         Event.DEADLINE: Phase.RESETTING,

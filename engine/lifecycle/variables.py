@@ -15,6 +15,7 @@ from engine.model import managed
 from engine.model.function import FunctionVersion
 from engine.model.initialization import InitializationType
 from engine.sandbox.api import SandboxPaths
+from runtime_api import CREDENTIALS_PATH
 
 #: Keys that CreateFunction refuses in Environment.Variables (AWS: "Using Lambda environment variables").
 RESERVED: Final = frozenset({
@@ -49,6 +50,7 @@ def variables(
     runtime_api: str,
     log_stream: str,
     initialization: InitializationType = "on-demand",
+    token: str | None = None,
 ) -> dict[str, str]:
     """The whole environment of the runtime's process.
 
@@ -59,6 +61,7 @@ def variables(
         runtime_api: ``host:port`` of this environment's Runtime API.
         log_stream: this environment's log stream.
         initialization: how it comes to be initialised.
+        token: for the credentials endpoint of its Runtime API (SnapStart). None: it has the credentials themselves.
     """
     task, runtime_dir, opt = paths.task_root, paths.runtime_dir, paths.opt
     runtime = function.runtime or ""
@@ -97,9 +100,7 @@ def variables(
         {
             "_HANDLER": function.handler,
             "_X_AMZN_TRACE_ID": INIT_TRACE_ID,
-            "AWS_ACCESS_KEY_ID": identity.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": identity.secret_access_key,
-            "AWS_SESSION_TOKEN": identity.session_token,
+            **_credentials(identity, runtime_api, token),
             "AWS_REGION": identity.region,
             "AWS_DEFAULT_REGION": identity.region,
             "AWS_LAMBDA_FUNCTION_NAME": function.name,
@@ -126,6 +127,19 @@ def variables(
         out["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
         out["AWS_LAMBDA_LOG_LEVEL"] = function.application_log_level or "INFO"
     return out
+
+
+def _credentials(identity: Identity, runtime_api: str, token: str | None) -> dict[str, str]:
+    if token is not None:
+        return {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{runtime_api}{CREDENTIALS_PATH}",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
+        }
+    return {
+        "AWS_ACCESS_KEY_ID": identity.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": identity.secret_access_key,
+        "AWS_SESSION_TOKEN": identity.session_token,
+    }
 
 
 _NOT_FOR_EXTENSIONS: Final = frozenset({

@@ -80,3 +80,8 @@ class FunctionVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_update_status_reason: str | None = None
     last_update_status_reason_code: str | None = None
     origin: str = ""
+
+
+def snap_started(function: FunctionVersion) -> bool:
+    """Whether SnapStart applies to it: it does to published versions only."""
+    return function.snap_start == "PublishedVersions" and function.version != LATEST

@@ -34,6 +34,7 @@ class Invocation(RuntimeInvocation):
         received, assigned, started, responded, ended: the timeline. `assigned` is when the scheduler found an
             environment, `started` when the runtime was handed the event.
         init_s: seconds of Init when this invocation waited for a cold start, else None.
+        restore_s: seconds of the restore when it waited for one (SnapStart), else None.
         environment_id: where it ran.
         max_memory: peak memory in bytes when it ended, None when unknown.
         produced: bytes of the payload that was sent back.
@@ -55,6 +56,7 @@ class Invocation(RuntimeInvocation):
         "received",
         "reply",
         "responded",
+        "restore_s",
         "route",
         "started",
         "status",
@@ -102,6 +104,7 @@ class Invocation(RuntimeInvocation):
         self.responded = 0.0
         self.ended = 0.0
         self.init_s: float | None = None
+        self.restore_s: float | None = None
         self.environment_id = ""
         self.max_memory: int | None = None
         self.produced = 0

@@ -16,6 +16,7 @@ The guarantees, for every implementation:
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -34,6 +35,27 @@ class SandboxLimits(Struct, frozen=True, kw_only=True):
     open_files: int = 1024
 
 
+class Image:
+    """A process as it was when it was written down (`engine.sandbox.native`, image.h). Owned by a function's version.
+
+    Attributes:
+        fd: its file, which can only be read; -1 when it has been let go.
+        size: bytes on the disk.
+    """
+
+    __slots__ = ("fd", "size")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.size = os.fstat(fd).st_blocks * 512
+
+    def close(self) -> None:
+        """Let the file go; nothing else needs it, not even what was made from it. Idempotent."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
 class ProcessSpec(Struct, frozen=True, kw_only=True):
     """One process to start inside a sandbox.
 
@@ -43,12 +65,16 @@ class ProcessSpec(Struct, frozen=True, kw_only=True):
         cwd: the working directory (the task root).
         folders: the host's folders that it is to see, by their path in `Sandbox.paths`. They are shown when the first
             process of a sandbox starts; where nothing is mounted, the two paths are the same.
+        image: what it is to be a copy of, in place of executing the program.
+        template: it is started to be written down: no copy of it will have its pid.
     """
 
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
     folders: Mapping[str, str] = {}
+    image: Image | None = None
+    template: bool = False
 
 
 class Exit(Struct, frozen=True):
@@ -139,6 +165,13 @@ class Sandbox(Protocol):
 
         It never leads anywhere else. Raises OSError when nobody of the sandbox listens there, `SandboxError` when the
         sandbox is closed.
+        """
+        ...
+
+    async def snapshot(self, process: Process) -> Image:
+        """Write down a process that waits for the answer to `restore/next`; it goes on afterwards.
+
+        Raises `SandboxError` with the reason why that cannot be done, which is no fault of anybody's.
         """
         ...
 

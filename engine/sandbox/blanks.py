@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import tempfile
+from collections.abc import Sequence
 
 from engine.errors import SandboxError
 
@@ -40,13 +41,13 @@ class Blank:
         self.output = descriptors[1]
         self.pidfd = descriptors[2] if len(descriptors) > 2 else -1
 
-    def post(self, kind: int, payload: bytes) -> None:
-        """Give an order without waiting for its answer: there is none, or `answered` follows.
+    def post(self, kind: int, payload: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Give an order, with these descriptors, and do not wait for its answer: there is none, or `answered` follows.
 
         Raises:
             BrokenPipeError: the blank had ended.
         """
-        self._send(kind, payload)
+        self._send(kind, payload, descriptors)
 
     async def order(self, kind: int, payload: bytes) -> bytes:
         """Give the one order and wait for the end of the answer.
@@ -91,10 +92,10 @@ class Blank:
             loop.remove_reader(number)
             self._socket.close()
 
-    def _send(self, kind: int, payload: bytes) -> None:
+    def _send(self, kind: int, payload: bytes, descriptors: Sequence[int] = ()) -> None:
         if len(payload) <= wire.MAX_INLINE:
             data = wire.ORDER.pack(len(payload), kind) + payload
-            sent = self._socket.send(data)
+            sent = socket.send_fds(self._socket, [data], descriptors) if descriptors else self._socket.send(data)
             if sent != len(data):
                 raise SandboxError(
                     f"an order of {len(data)} bytes did not fit the empty socket of a blank ({sent} sent)"
@@ -102,7 +103,7 @@ class Blank:
             return
         descriptor = memory_file(payload)
         try:
-            socket.send_fds(self._socket, [wire.ORDER.pack(wire.IN_FILE, kind)], [descriptor])
+            socket.send_fds(self._socket, [wire.ORDER.pack(wire.IN_FILE, kind)], [*descriptors, descriptor])
         finally:
             os.close(descriptor)
 

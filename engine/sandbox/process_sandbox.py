@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from engine.errors import SandboxError
 
 from . import program, rlimits
-from .api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
+from .api import Exit, Image, Process, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
 from .blanks import Answer, Blank, check
 from .connecting import connect
 from .spawner import wire
@@ -147,6 +147,14 @@ class ProcessSandbox:
         """Whether the connection is of a process of this sandbox, as far as its user tells."""
         peers = self._provider.peers
         return peers is None or self.user is None or peers.uid_of_connection(connection) == self.user
+
+    async def snapshot(self, process: Process) -> Image:
+        """Not in this mode: a copy needs a view of files, a pid and a Runtime API address that are the template's.
+
+        Raises:
+            SandboxError: always.
+        """
+        raise SandboxError("snapshots are made in sandbox mode only")
 
     async def spawn(self, spec: ProcessSpec, on_exit: Callable[[Exit], None]) -> SandboxProcess:
         """Start a process.

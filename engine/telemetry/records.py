@@ -145,13 +145,14 @@ def ended(invocation: Invocation, stream: int, offset_ms: float) -> Ended:
     memory = invocation.max_memory
     answered = invocation.responded
     init_s = invocation.init_s
+    restore_s = invocation.restore_s
     pieces = invocation.stream
     return Ended(
         stream,
         int(end * 1000 + offset_ms),
         invocation.request_id,
         (end - began) * 1000,
-        report.billed_ms(end - began + (init_s or 0.0)),
+        report.billed_ms(end - began + (init_s or 0.0) + (restore_s or 0.0)),
         invocation.route.function.memory_mb,
         ceil(memory / report.MIB) if memory else 0,
         invocation.status or "success",
@@ -161,6 +162,7 @@ def ended(invocation: Invocation, stream: int, offset_ms: float) -> Ended:
         invocation.produced if pieces is None or not pieces.size else pieces.size,
         invocation.trace_id,
         invocation.tenant_id,
+        None if restore_s is None else restore_s * 1000,
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 
+import botocore.credentials
 import pytest
 
-from runtime_api import MAX_PAYLOAD, State, TransitionRefused
+from runtime_api import CREDENTIALS_PATH, MAX_PAYLOAD, Credentials, State, TransitionRefused
 from runtime_api._limits import MAX_CONNECTIONS
 from tests.protocol.wire import ACCEPTED, ROOT, Wire, chunked, endpoint, invocation, request, until
 
@@ -554,6 +555,29 @@ async def test_restore_parks_resumes_and_may_fail(path):
         assert (reply.status, reply.body) == (200, b"")
         assert (await wire.ask("POST", f"{ROOT}/{path}", b"{}")).raw == ACCEPTED
         assert api.host.calls[1:] == [("restore_error", b"{}", "Runtime.Unknown")]
+
+
+async def test_credentials_are_for_the_holder_of_the_token():
+    credentials = Credentials("key", "secret", "session", lifetime_s=3600)
+    async with endpoint(restore=True) as api:
+        wire = await api.client()
+        assert (await wire.ask("GET", CREDENTIALS_PATH)).status == 404
+        api.server.credentials = credentials
+        assert (await wire.ask("GET", CREDENTIALS_PATH)).status == 404
+        reply = await wire.ask("GET", CREDENTIALS_PATH, Authorization=f"{credentials.token}x")
+        assert (reply.status, reply.body) == (404, b"cannot get credentials for the provided token\n")
+        assert (await wire.ask("POST", CREDENTIALS_PATH, b"", Authorization=credentials.token)).status == 405
+        # As AWS's SDKs for Python fetch them.
+        provider = botocore.credentials.ContainerProvider({
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{api.address}{CREDENTIALS_PATH}",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": credentials.token,
+        })  # fmt: skip
+        fetched = await asyncio.to_thread(lambda: provider.load().get_frozen_credentials())
+        assert (fetched.access_key, fetched.secret_key, fetched.token) == ("key", "secret", "session")
+    async with endpoint() as api:
+        api.server.credentials = credentials
+        reply = await (await api.client()).ask("GET", CREDENTIALS_PATH, Authorization=credentials.token)
+        assert reply.status == 404, "without SnapStart there is no such path"
 
 
 async def test_after_restore_the_runtime_polls():

@@ -77,9 +77,10 @@ def _our_java(folder: Path, _source: str) -> None:
     java.function(folder)
 
 
-def _aws_java_client(folder: Path, _source: str) -> None:
-    """As people deploy it: the jars in the package, and a bootstrap that starts AWS's client."""
-    java.function(folder, ("aws-lambda-java-runtime-interface-client", "aws-lambda-java-serialization", "utils-lite"))
+def _aws_java_client(folder: Path, source: str) -> None:
+    """As people deploy it: the jars in the package, and a bootstrap that starts AWS's client. `source`: which class."""
+    client = "aws-lambda-java-runtime-interface-client", "aws-lambda-java-serialization", "utils-lite"
+    java.function(folder, client, source)
     options = '-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$LAMBDA_TASK_ROOT/lib/*"'
     _script(
         folder / "bootstrap",
@@ -170,7 +171,7 @@ AWS_JAVA = Client(
     "provided.al2023",
     "App",
     _aws_java_client,
-    "",
+    "App",
     broken_handler="App$Broken",
     memory_mb=1769,
 )

@@ -56,10 +56,10 @@ def compiled(source: str, name: str, classpath: tuple[Path, ...] = ()) -> Path:
     return target
 
 
-def function(folder: Path, client: tuple[str, ...] = ()) -> None:
+def function(folder: Path, client: tuple[str, ...] = (), name: str = "App") -> None:
     """Put the function of `App.java` into `folder`, with aws-lambda-java-core and the jars of `client` in its lib."""
-    core = jars("aws-lambda-java-core")
-    shutil.copytree(compiled((SOURCES / "App.java").read_text("utf-8"), "App", tuple(core)), folder, dirs_exist_ok=True)
+    needed = (*jars("aws-lambda-java-core"), *jars(*client))
+    shutil.copytree(compiled((SOURCES / f"{name}.java").read_text("utf-8"), name, needed), folder, dirs_exist_ok=True)
     (folder / "lib").mkdir()
-    for jar in (*core, *jars(*client)):
+    for jar in needed:
         shutil.copy(jar, folder / "lib")

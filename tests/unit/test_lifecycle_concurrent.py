@@ -47,6 +47,15 @@ class Recorder(ConcurrentCore):
     def thaw(self) -> None:
         raise AssertionError
 
+    def restore(self) -> None:
+        raise AssertionError("never")
+
+    def not_restored(self, failure: failures.Failure) -> None:
+        raise AssertionError("never")
+
+    def note_restore(self, failure: failures.Failure | None, seconds: float) -> None:
+        raise AssertionError("never")
+
     def kill(self) -> None:
         raise AssertionError
 
@@ -390,6 +399,9 @@ EVENTS = {
     Event.FREEZE_REFUSED: lambda core: core.freeze_refused(1.0),
     Event.THAWED: lambda core: core.thawed(1.0),
     Event.STUCK: lambda core: core.not_closed(1.0, ""),
+    Event.PARKED: lambda core: core.parked(1.0),
+    Event.RESTORED: lambda core: core.restored(1.0, 0.5),
+    Event.RESTORE_ERROR: lambda core: core.restore_failed(1.0, failures.posted(b"", "")),
 }
 INTERNAL = {Event.DEADLINE, Event.FREEZE, Event.RETRY}  # the core's own, on its timer
 NEVER = {Event.STREAM}  # its Runtime API server collects responses

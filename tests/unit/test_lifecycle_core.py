@@ -36,6 +36,12 @@ class Recorder(EnvironmentCore):
     def initialized(self) -> None:
         self.did.append("initialized")
 
+    def restore(self) -> None:
+        self.did.append("restore")
+
+    def not_restored(self, failure: failures.Failure) -> None:
+        self.did.append(f"not restored {failure.error_type}")
+
     def freeze(self) -> None:
         self.did.append("freeze")
 
@@ -79,6 +85,9 @@ class Recorder(EnvironmentCore):
 
     def note_init(self, failure: failures.Failure | None, seconds: float) -> None:
         self.did.append("init ok" if failure is None else f"init {failure.status}")
+
+    def note_restore(self, failure: failures.Failure | None, seconds: float) -> None:
+        self.did.append("restore ok" if failure is None else f"restore {failure.status}")
 
     def note_transition(self, event: Event, target: Phase) -> None: ...
 

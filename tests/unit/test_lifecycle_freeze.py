@@ -259,6 +259,9 @@ def in_phase(phase: Phase) -> Recorder:
             pass
         case Phase.INIT:
             core.start(0.0)
+        case Phase.RESTORE:
+            core.start(0.0)
+            core.parked(0.5)
         case Phase.READY:
             core = idle()
         case Phase.FROZEN:
@@ -316,6 +319,9 @@ def test_every_event_in_the_table_leads_where_it_says_and_loses_nobody(phase: Ph
         Event.STUCK: lambda: core.not_closed(late, "why"),
         Event.RETRY: lambda: core.tick(late),
         Event.STREAM: core.streaming,
+        Event.PARKED: lambda: core.parked(late),
+        Event.RESTORED: lambda: core.restored(late, late),
+        Event.RESTORE_ERROR: lambda: core.restore_failed(late, failures.posted(b"{}", "E")),
     }[event]()
     assert core.phase is (Phase.INVOKE if event is Event.THAWED else target)
     did = core.take()

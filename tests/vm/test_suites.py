@@ -76,6 +76,14 @@ INSIDE = (
         select="",
         emulated="asyncio-own and (memory_is or user_is or frozen_sandbox_can)",
     ),
+    Inside(
+        "snapshots",
+        ("tests/integration/test_snapshot.py",),
+        "service",
+        at_least=2,
+        select="asyncio and (init_ran or unique or rights or network)",
+        emulated="asyncio and (init_ran or rights)",
+    ),
 )
 
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from engine.errors import SandboxError
 from engine.sandbox import connecting, program, rlimits
-from engine.sandbox.api import Exit, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
+from engine.sandbox.api import Exit, Image, Process, ProcessSpec, SandboxLimits, SandboxPaths, SpawnFailed
 from engine.sandbox.blanks import Answer, Blank, check
 from engine.sandbox.cgroups import Cgroup
 from engine.sandbox.disks import Disk
 from engine.sandbox.process_sandbox import SandboxProcess, high_water
 from engine.sandbox.spawner import wire
 
-from . import standby, view
+from . import images, standby, view
 from .first_process import FirstProcess, FirstProcessGone, Given
 from .zygotes import Key, key_of
 
@@ -67,6 +67,7 @@ class NamespaceSandbox:
         self._processes: dict[int, SandboxProcess] = {}
         self._turn = asyncio.Lock()
         self._assigned = False
+        self._template = False
         self._limited = False
         self._frozen = False
         self._closed = False
@@ -147,8 +148,10 @@ class NamespaceSandbox:
     async def _make_stem(self, first: FirstProcess) -> None:
         self._stem = await self._new_stem(first)
 
-    async def _new_stem(self, first: FirstProcess) -> tuple[int, Blank]:
+    async def _new_stem(self, first: FirstProcess, pid: int | None = None) -> tuple[int, Blank]:
         kind = ["v2"] if self.cgroup.clone_into else []
+        if pid is not None:
+            kind = ["v2" if self.cgroup.clone_into else "", str(pid)]
         return await self._waiting(lambda descriptors: first.stem(kind, descriptors))
 
     async def preload(self, keys: Sequence[Key | standby.Key]) -> None:
@@ -257,13 +260,16 @@ class NamespaceSandbox:
             process = SandboxProcess(blank, on_exit)
             self._processes[number] = process
             try:
-                blank.post(wire.SPAWN, order)
+                if spec.image is None:
+                    blank.post(wire.SPAWN, order)
+                else:
+                    blank.post(wire.RESTORE, order, images.descriptors(spec, self._provider))
                 if len(self._processes) == 1:  # the first of a generation, and the kernel has yet to make it a program
                     self.cgroup.reset_peak()
                     self._peak_read = 0.0
                 if assigning is not None:
                     await self._settle(assigning)
-                answer = await blank.answered() or _DONE
+                answer = await self._became(blank, spec) or _DONE
                 check(answer)
             except BaseException:
                 process.abandoned()
@@ -276,6 +282,17 @@ class NamespaceSandbox:
         process.preloaded = wire.ANSWER.unpack_from(answer)[1] == wire.STEP_PRELOADED
         process.started()
         return process
+
+    @staticmethod
+    async def _became(blank: Blank, spec: ProcessSpec) -> bytes:
+        """What it answered. What is in an image may be anything, also something that never ends."""
+        if spec.image is None:
+            return await blank.answered()
+        try:
+            async with asyncio.timeout(images.COPY_SECONDS):
+                return await blank.answered()
+        except TimeoutError:
+            raise SandboxError(f"the copy was not made within {images.COPY_SECONDS:g} s") from None
 
     async def _prepare(self, spec: ProcessSpec) -> tuple[int, Blank, Given | None]:
         """Everything that has to be so before the program runs, and the process that is to become it.
@@ -312,8 +329,13 @@ class NamespaceSandbox:
 
     async def _take(self, first: FirstProcess, spec: ProcessSpec) -> tuple[int, Blank, bool]:
         """What waits for a program of this kind where there is such, else a stem (True). The others end."""
-        taken = await self._take_fork(first, spec) or self._take_standby(spec)
+        taken: tuple[int, Blank] | None = None
+        self._template = spec.template and images.can_be_copied(spec)
+        if not spec.template and spec.image is None:
+            taken = await self._take_fork(first, spec) or self._take_standby(spec)
         stem = taken is None
+        if spec.template:
+            taken = await self._new_stem(first, images.template_pid())
         if taken is None:
             if self._stem is None:
                 await self._make_stem(first)
@@ -373,9 +395,32 @@ class NamespaceSandbox:
         reason = os.strerror(failure.number)
         if failure.step == wire.STEP_EXEC:
             return SpawnFailed(spec.argv[0], failure.number, reason[:1].lower() + reason[1:])
+        if failure.step == wire.STEP_RESTORE:
+            return SandboxError(f"{failure.text or 'its copy'}: {reason}")
         what = f"entering {spec.cwd}" if failure.step == wire.STEP_CWD else "making it ready"
         text = f" ({failure.text})" if failure.text else ""
         return SandboxError(f"sandbox {self.id}: {what} for {spec.argv[0]} failed: {reason}{text}")
+
+    async def snapshot(self, process: Process) -> Image:
+        """Write down a process; see `images`.
+
+        Raises:
+            SandboxError: with the reason why not.
+        """
+        async with self._turn:
+            number = next((number for number, one in self._processes.items() if one is process), None)
+            if self._closed or self._first is None or number is None:
+                raise SandboxError("it has ended")
+            if not self._template:
+                raise SandboxError("its runtime is not the Python that comes with Lambent")
+            file = await asyncio.to_thread(images.new_file, self._provider, self._limits.memory_mb * MIB)
+            try:
+                await self._first.order(wire.SNAPSHOT, [str(number), str(self._limits.memory_mb * MIB)], [file])
+                return images.finished(file)
+            except Answer as failure:
+                raise SandboxError(failure.text or os.strerror(failure.number)) from None
+            finally:
+                os.close(file)
 
     async def connect(self, port: int) -> socket.socket:
         """A connection to what listens at ``sandbox.localdomain`` inside.
@@ -435,18 +480,14 @@ class NamespaceSandbox:
             self._frozen = False
 
     def memory_peak(self) -> int | None:
-        """The kernel's own figure, bytes, `PEAK_SECONDS` old at most: all that is charged to the sandbox, page cache too.
+        """The kernel's own figure, bytes, `PEAK_SECONDS` old at most: all charged to the sandbox, page cache too.
 
         Where there is no memory controller for us: the most that one of the processes had resident.
         """
-        now = time.monotonic()
-        if now - self._peak_read >= PEAK_SECONDS:
-            self._peak_read = now
-            peak = self.cgroup.memory_peak()
-            if peak is None:
-                peak = max((high_water(process.pid) or 0 for process in self._processes.values()), default=None)
-            self._peak = peak
-        return self._peak
+        peak = self.cgroup.memory_peak()
+        if peak is None:
+            peak = max((high_water(process.pid) or 0 for process in self._processes.values()), default=None)
+        return peak
 
     # ---- ending ----------------------------------------------------------------------------------------------------
 

@@ -88,6 +88,8 @@ class NamespaceProvider:
         self._restart = asyncio.Lock()
         self._expected = SandboxLimits(memory_mb=128)
         """The limits that blanks are made with: those of the last cold start, as the next one's are often the same."""
+        self.restorer = -1
+        """A descriptor of the program that becomes the copy of a process; -1 where there is none."""
         self._count = 0
         self._open: dict[int, NamespaceSandbox] = {}
         self._blanks: deque[NamespaceSandbox] = deque()
@@ -181,6 +183,9 @@ class NamespaceProvider:
         except UnsupportedMachine as error:
             self._weaknesses.append(f"system calls: not filtered; {error}")
         self._host = look_at_host()
+        restorer = native.restorer_program()
+        if restorer is not None:
+            self.restorer = os.open(restorer, os.O_RDONLY | os.O_CLOEXEC)
 
     async def stop(self) -> None:
         """Close every sandbox and end the spawner.
@@ -217,6 +222,9 @@ class NamespaceProvider:
         if self._users is not None:
             self._users.release()
             self._users = None
+        if self.restorer >= 0:
+            os.close(self.restorer)
+            self.restorer = -1
         if self._directory is not None:
             self._directory.release()
             self._directory = None

@@ -12,11 +12,17 @@ import os
 from pathlib import Path
 
 _PROGRAM = Path(__file__).parent / "lambent-native"
+_RESTORER = Path(__file__).parent / "lambent-restore"
 
 
 def native_program() -> str | None:
     """The path of the compiled program, None when there is none for this machine. Blocking."""
     return str(_PROGRAM) if os.access(_PROGRAM, os.X_OK) else None
+
+
+def restorer_program() -> str | None:
+    """The path of the program that becomes the copy of a process (`image.h`); None where there is none. Blocking."""
+    return str(_RESTORER) if os.access(_RESTORER, os.X_OK) else None
 
 
 def why_not() -> str | None:

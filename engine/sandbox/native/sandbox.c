@@ -33,6 +33,7 @@
 
 #include "mounts.h"
 #include "program.h"
+#include "snapshot.h"
 #include "stem.h"
 #include "wire.h"
 
@@ -64,20 +65,26 @@ static pid_t *stem_numbered(pid_t pid)
     return NULL;
 }
 
-/* fork(2) with a descriptor of the child on top, and the child born in the v2 control group `group` unless that is -1. */
-static pid_t fork_into(int group, int *pidfd)
+/* fork(2) with a descriptor of the child on top, and the child born in the v2 control group `group` unless that is -1,
+ * with the pid `number` unless that is 0. */
+static pid_t fork_into(int group, pid_t number, int *pidfd)
 {
     struct clone_args arguments = {.flags = CLONE_PIDFD, .exit_signal = SIGCHLD, .pidfd = (uint64_t)(uintptr_t)pidfd};
     if (group >= 0) {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = (unsigned)group;
     }
+    if (number) {
+        arguments.set_tid = (uint64_t)(uintptr_t)&number;
+        arguments.set_tid_size = 1;
+    }
     return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 }
 
-/* String: "v2" when the third descriptor is a v2 control group's directory. Descriptors: the stem's socket, its output,
- * and what puts it into its control groups: that directory, then v1's "tasks" files. The answer carries its pidfd; its
- * text is the number by which its end will be told, its pid in here. */
+/* Strings: "v2" when the third descriptor is a v2 control group's directory; which pid it is to have in here, if that
+ * matters. Descriptors: the stem's socket, its output, and what puts it into its control groups: that directory, then
+ * v1's "tasks" files. The answer carries its pidfd; its text is the number by which its end will be told, its pid in
+ * here. */
 static void make_stem(struct order *order)
 {
     int pidfd = -1, *tasks = order->fds + 2, count = order->fd_count - 2, group = -1;
@@ -86,11 +93,12 @@ static void make_stem(struct order *order)
         tell(EPROTO, STEP_SETUP, "a stem needs a socket and an output, and there may not be too many", -1);
         return;
     }
-    if (order->length && count) {
+    char *cursor = order->data, *kind = next_string(order, &cursor), *number = next_string(order, &cursor);
+    if (kind && *kind && count) {
         group = *tasks++;
         count--;
     }
-    pid_t pid = fork_into(group, &pidfd);
+    pid_t pid = fork_into(group, number ? (pid_t)strtol(number, NULL, 10) : 0, &pidfd);
     if (pid == 0)
         stem(order->fds[0], order->fds[1], gate[0], tasks, count, &confinement);
     int failed = pid < 0 ? errno : 0;
@@ -121,6 +129,21 @@ static void adopt(struct order *order)
         *place = pid;
         tell(0, 0, NULL, -1);
     }
+}
+
+/* Strings: the number of a stem that has become a program, and how many bytes the image of it may have. Descriptor: the
+ * file that it is written to. */
+static void make_image(struct order *order)
+{
+    char *cursor = order->data, *text = next_string(order, &cursor), *most = next_string(order, &cursor);
+    char reason[SNAPSHOT_REASON] = "";
+    pid_t pid = text ? (pid_t)strtol(text, NULL, 10) : 0;
+    int failed = EPROTO;
+    if (pid > 1 && most && order->fd_count == 1 && stem_numbered(pid))
+        failed = snapshot(pid, order->fds[0], strtoull(most, NULL, 10), reason);
+    for (int i = 0; i < order->fd_count; i++)
+        close(order->fds[i]);
+    tell(failed, STEP_SETUP, reason, -1);
 }
 
 /* Everything that has ended. 0 when no child is left. */
@@ -255,6 +278,9 @@ static void obey(struct order *order, int signals)
         break;
     case ADOPT:
         adopt(order);
+        break;
+    case SNAPSHOT:
+        make_image(order);
         break;
     case KILL:
         kill_all(signals);

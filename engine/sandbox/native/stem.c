@@ -1,6 +1,7 @@
 /* A child of the sandbox's first process, made ahead of need. It joins the sandbox's control groups by itself (moving
  * another process costs the kernel a grace period), gives up what it does not need to change its user, and waits. One order
- * tells it what to become; or one to become an interpreter that waits for the other (engine/sandbox/namespaces/standby.py). */
+ * tells it what to become: a program, the copy of a process (image.h), or an interpreter that waits for another order
+ * (engine/sandbox/namespaces/standby.py). */
 #define _GNU_SOURCE
 #include "stem.h"
 
@@ -9,12 +10,15 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "image.h"
 #include "program.h"
 #include "wire.h"
 
@@ -51,13 +55,46 @@ static int load_filter(const struct confinement *confinement)
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program) < 0 ? errno : 0;
 }
 
+/* What the template was waiting for: the answer to restore/next, whose body is its new environment. */
+static int answered(struct order *order, char **environment, int *reader)
+{
+    static const char head[] = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/x-lambent-environment\r\n"
+                               "Content-Length: %zu\r\n\r\n";
+    char text[sizeof head + 24];
+    int ends[2];
+    size_t length = *environment ? (size_t)(order->data + order->length - *environment) : 0;
+    int size = snprintf(text, sizeof text, head, length);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return errno;
+    if (send(ends[0], text, (size_t)size, MSG_DONTWAIT) != size ||
+        (length && send(ends[0], *environment, length, MSG_DONTWAIT) != (ssize_t)length))
+        return E2BIG;
+    close(ends[0]);
+    *reader = ends[1];
+    return 0;
+}
+
+/* Become a copy of a process (image.h): execute what makes it, with what it needs on descriptors of its own. */
+static int restore(struct order *order, struct program *program)
+{
+    int reader = -1, failed;
+    if (order->fd_count != 2)
+        return EPROTO;
+    if ((failed = answered(order, program->environment, &reader)))
+        return failed;
+    if (dup2(order->fds[0], IMAGE_FD) < 0 || dup2(SOCKET, ANSWER_FD) < 0 || dup2(reader, API_FD) < 0)
+        return errno;
+    syscall(SYS_execveat, order->fds[1], "", program->arguments, program->environment, AT_EMPTY_PATH);
+    return errno;
+}
+
 static int carry_out(struct order *order, int *step)
 {
     struct program program;
     char *cursor = order->data;
     int failed;
     *step = STEP_SETUP;
-    if (order->kind != SPAWN && order->kind != STANDBY)
+    if (order->kind != SPAWN && order->kind != STANDBY && order->kind != RESTORE)
         return EPROTO;
     if ((failed = parse_program(order, &cursor, &program)) || (failed = set_limits(program.limits)))
         return failed;
@@ -67,11 +104,15 @@ static int carry_out(struct order *order, int *step)
         return failed;
     /* Its files may still be put in place, meanwhile. */
     char none;
-    if (order->kind == SPAWN && read(GATE, &none, 1) != 0)
+    if (order->kind != STANDBY && read(GATE, &none, 1) != 0)
         return errno ? errno : EPROTO;
     *step = STEP_CWD;
     if (chdir(program.cwd) < 0)
         return errno;
+    if (order->kind == RESTORE) {
+        *step = STEP_RESTORE;
+        return restore(order, &program);
+    }
     *step = STEP_EXEC;
     if (order->kind == STANDBY && dup2(SOCKET, 0) < 0)
         return errno;

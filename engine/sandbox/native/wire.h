@@ -5,9 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SPAWN = 32, KILL = 33, STANDBY = 38, ARRANGE = 48, STEM = 49, LISTEN = 50, ADOPT = 51, CONNECT = 52, ASSIGN = 53 };
+enum { SPAWN = 32, KILL = 33, STANDBY = 38, RESTORE = 39 };
+enum { ARRANGE = 48, STEM = 49, LISTEN = 50, ADOPT = 51, CONNECT = 52, SNAPSHOT = 53, ASSIGN = 54 };
 enum { EXIT = 17, INIT = 64, DONE = 65 };
-enum { STEP_SETUP = 1, STEP_CWD = 2, STEP_EXEC = 3, STEP_TREE = 4 };
+enum { STEP_SETUP = 1, STEP_CWD = 2, STEP_EXEC = 3, STEP_TREE = 4, STEP_RESTORE = 8 };
 
 #define IN_FILE 0xFFFFFFFFu
 #define MAX_FDS 16

@@ -39,15 +39,17 @@ CLOSE = 34  #: end every process of a sandbox and remove its folder
 STOP = 35  #: SIGSTOP to every process of a sandbox; the answer's text is their pids
 SWEEP = 36  #: end and remove what an earlier engine left behind
 STANDBY = 38  #: to a stem only: become a program whose standard input is this socket, which waits for a SPAWN there
+RESTORE = 39  #: to a stem only: become the copy of a process; a SPAWN's payload, with the image and what makes it
 EXPLAIN = 37  #: say why a user cannot execute or enter a path
 
 # Engine to the first process of a sandbox (KILL too) and to a zygote (SPAWN too), in the form of orders.
 ARRANGE = 48  #: carry out instructions about files and names
-STEM = 49  #: make a stem, a process that waits for a SPAWN
+STEM = 49  #: make a stem, a process that waits for a SPAWN; strings: "v2" or "", the pid that it is to have
 LISTEN = 50  #: listen at 127.0.0.1:9001 of the sandbox's own network
 ADOPT = 51  #: tell the end of a process that a zygote made; string: its pid in there
 CONNECT = 52  #: a socket that connects to 127.0.0.1 of the sandbox's own network; string: the port
-ASSIGN = 53  #: as ARRANGE, the last of them: what stems were ordered to become, they become from now on
+SNAPSHOT = 53  #: write the image of a process to the file that comes along; strings: its number, the most bytes
+ASSIGN = 54  #: as ARRANGE, the last of them: what stems were ordered to become, they become from now on
 
 # The first process of a sandbox (EXIT too) or a zygote to the engine, in the form of frames.
 INIT = 64  #: `number` is its pid; payload: ANSWER; carries its pidfd
@@ -69,6 +71,7 @@ STEP_EXEC = 3  #: execve
 STEP_TREE = 4  #: processes that would not die; the text names them
 STEP_REMOVE = 5  #: removing files
 STEP_PRELOADED = 7  #: not a failure: the program runs, and no execve was needed
+STEP_RESTORE = 8  #: making the copy of a process
 STEP_EXPLAINED = 6  #: not a failure: the text is the explanation that was asked for
 
 
