@@ -131,7 +131,7 @@ def compile_dotnet(sources: Iterable[Path], out: Path, *options: str) -> None:
         _check([*roslyn, *words])
     else:
         raise BuildError(
-            "the .NET runtime is not compiled yet, and there is no C# compiler here to do it: install one "
+            f"{out.name} is not compiled yet, and there is no C# compiler here to do it: install one "
             "(Debian: apt-get install mono-mcs), or the .NET SDK"
         )
 
@@ -216,7 +216,7 @@ def _check(argv: list[str]) -> None:
             argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"{argv[0]} could not be run to compile a runtime: {error}") from error
+        raise BuildError(f"{argv[0]} could not be run: {error}") from error
     if done.returncode:
-        said = (done.stdout + done.stderr).strip()[-2000:]
-        raise BuildError(f"{argv[0]} failed to compile a runtime: {said}")
+        said = (done.stderr + done.stdout).strip()[:2000]
+        raise BuildError(f"{argv[0]} failed: {said}")
