@@ -135,6 +135,28 @@ def test_a_handler_that_cannot_be_is_an_init_error(api, shapes, command, handler
         assert message in runtime.output()
 
 
+@pytest.mark.parametrize(
+    ("missing", "version", "words"),
+    [
+        ("System.Runtime", "8.0.0.0", "it was compiled for .NET 8, and Mono runs it"),
+        ("netstandard", "2.1.0.0", "it was compiled for .NET Standard"),
+        ("Elsewhere", "1.0.0.0", ""),
+    ],
+)
+def test_a_class_that_needs_what_is_not_there_says_what(api, tmp_path, command, missing, version, words):
+    library = dotnet.compiled(
+        f'[assembly: System.Reflection.AssemblyVersion("{version}")] public class Base {{ }}', f"{missing}.dll"
+    )
+    function = dotnet.compiled("public class F : Base { public int Handle() { return 1; } }", "F.dll", library)
+    folder = package(tmp_path / "code", function)
+    with api.start(command, cwd=folder, env={"_HANDLER": "F::F::Handle"}) as runtime:
+        message = api.posted().json()["errorMessage"]
+        assert message.startswith("Unable to load type 'F' from assembly 'F': Could not ")
+        assert missing in message
+        assert (f" ({words}" in message) == (bootstraps.is_mono(command[0]) and words != "")
+        assert runtime.wait() == 1
+
+
 def test_events_and_results_are_objects_as_awss_serializer_makes_them(api, shapes, command):
     event = {
         "NAME": "é", "count": 3, "ratio": 1.5, "big": 12345678901234567890, "colour": "blue", "maybe": None, "at": 86400,

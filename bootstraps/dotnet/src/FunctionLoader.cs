@@ -65,30 +65,52 @@ namespace Lambent
         }
 
         /// <summary>
-        /// A class of the function's, null when it is not there. Throws LambdaValidationException when it was made for a
-        /// later .NET than the one that runs it.
+        /// A class of the function's, null when it is not there. Throws LambdaValidationException when what it is built
+        /// on is not there.
         /// </summary>
         internal static Type Class(Assembly assembly, string name)
         {
             try
             {
-                return assembly.GetType(name);
+                return assembly.GetType(name) ?? Missing(assembly, name);
             }
-            catch (Exception error) when (error is FileNotFoundException || error is TypeLoadException)
+            catch (Exception error) when (error is FileNotFoundException || error is FileLoadException || error is TypeLoadException)
             {
                 throw new LambdaValidationException("Unable to load type '" + name + "' from assembly '"
                     + assembly.GetName().Name + "': " + error.Message + Hint(assembly), error);
             }
         }
 
+        /// <summary>.NET says what a class lacks only to those who ask for an exception; null when there is no such class.</summary>
+        private static Type Missing(Assembly assembly, string name)
+        {
+            try
+            {
+                return assembly.GetType(name, true);
+            }
+            catch (TypeLoadException)
+            {
+                return null;
+            }
+        }
+
         private static string Hint(Assembly assembly)
         {
+            if (Type.GetType("Mono.Runtime") == null)
+            {
+                return "";
+            }
             foreach (AssemblyName needed in assembly.GetReferencedAssemblies())
             {
-                if (needed.Name == "System.Runtime" && needed.Version.Major > 4 && Type.GetType("Mono.Runtime") != null)
+                if (needed.Name == "System.Runtime" && needed.Version.Major > 4)
                 {
                     return " (it was compiled for .NET " + needed.Version.Major + ", and Mono runs it, which takes assemblies for "
                         + ".NET Framework 4 and .NET Standard 2.0: compile it for one of them, or install .NET)";
+                }
+                if (needed.Name == "netstandard")
+                {
+                    return " (it was compiled for .NET Standard, which Mono takes where it is installed whole: "
+                        + "apt-get install mono-devel)";
                 }
             }
             return "";
