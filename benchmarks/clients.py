@@ -20,6 +20,15 @@ public class Echo {
     }
 }
 """
+CSHARP_ECHO = """
+public class Echo
+{
+    public object Handle(object input)
+    {
+        return input;
+    }
+}
+"""
 NODE_CLIENT = ROOT / "tests/conformance/nodejs/node_modules/aws-lambda-ric"
 JAVA_CLIENT = ROOT / ".tools/java"
 #: What AWS's own images give a JVM.
@@ -100,6 +109,33 @@ def _aws_java() -> Function:
     return Function("aws-lambda-java-ric", "provided.al2023", "Echo::handle", files)
 
 
+def _dotnet() -> Function:
+    """On .NET, or on Mono where there is none; the assembly is kept in .tools."""
+    import bootstraps
+
+    _interpreter("dotnet8")
+    key = hashlib.sha256(CSHARP_ECHO.encode()).hexdigest()[:16]
+    kept = ROOT / ".tools/dotnet-functions" / f"bench-{key}" / "Echo.dll"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=kept.parent) as work:
+            source = Path(work) / "Echo.cs"
+            source.write_text(CSHARP_ECHO)
+            try:
+                bootstraps.compile_dotnet([source], Path(work) / kept.name)
+            except bootstraps.BuildError as error:
+                raise Missing(str(error)) from None
+            (Path(work) / kept.name).replace(kept)
+    return Function("dotnet", "dotnet8", "Echo::Echo::Handle", {kept.name: kept.read_bytes()})
+
+
+def _go(name: str, program: str) -> Function:
+    built = ROOT / "benchmarks/go/target" / program
+    if not built.exists():
+        raise Missing(f"{built.relative_to(ROOT)} is not built (scripts/setup-go-clients.sh)")
+    return Function(name, "provided.al2023", "bootstrap", {"bootstrap": built.read_bytes()})
+
+
 @cache
 def _lambda_runtime() -> Function:
     """AWS's own Rust runtime from crates.io."""
@@ -120,15 +156,20 @@ CLIENTS: dict[str, Callable[[], Function]] = {
     "ruby": _ruby,
     "java": _java,
     "aws-lambda-java-ric": _aws_java,
+    "dotnet": _dotnet,
+    "go": lambda: _go("go", "ours"),
+    "aws-lambda-go": lambda: _go("aws-lambda-go", "aws"),
     "lambda_runtime": _lambda_runtime,
 }
 
 #: Language -> (our runtime, AWS's client). Where there is no AWS client to be had: None.
 FAMILIES: dict[str, tuple[str, str | None]] = {
     "Rust": ("native", "lambda_runtime"),
+    "Go": ("go", "aws-lambda-go"),
     "Python": ("python", "awslambdaric"),
     "Node.js": ("node", "aws-lambda-ric"),
     "Ruby": ("ruby", None),
     "Java": ("java", "aws-lambda-java-ric"),
+    ".NET": ("dotnet", None),
     "Shell": ("shell", None),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ._build import NO_DOTNET, BuildError, build_dotnet, build_java, prepare
+from ._build import BuildError, build_dotnet, build_java, compile_dotnet, prepare
 from ._commands import command, for_function, here
 from ._interpreters import Interpreter, RuntimeNotFoundError, interpreter, is_mono
 from ._interpreters import forget as _forget
@@ -18,7 +18,6 @@ from ._languages import IDENTIFIERS, LANGUAGES, PROVIDED, parse
 __all__ = [
     "IDENTIFIERS",
     "LANGUAGES",
-    "NO_DOTNET",
     "PROVIDED",
     "BuildError",
     "Interpreter",
@@ -26,6 +25,7 @@ __all__ = [
     "build_dotnet",
     "build_java",
     "command",
+    "compile_dotnet",
     "for_function",
     "forget",
     "here",
@@ -37,7 +37,7 @@ __all__ = [
     "prepare",
 ]
 
-_FOLDERS = ("go", "java", "nodejs", "python", "ruby", "rust", "shell", "tcl")
+_FOLDERS = ("dotnet", "go", "java", "nodejs", "python", "ruby", "rust", "shell", "tcl")
 
 
 def languages() -> tuple[str, ...]:

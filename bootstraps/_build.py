@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -12,11 +15,6 @@ from ._interpreters import Interpreter, RuntimeNotFoundError, _candidates
 from ._languages import LANGUAGES
 
 _TIMEOUT_S = 120
-
-NO_DOTNET = (
-    "the bootstrap for .NET is not part of this version of Lambent; bring your own as an executable `bootstrap` "
-    "with the runtime provided.al2023"
-)
 
 
 class BuildError(RuntimeNotFoundError):
@@ -37,8 +35,6 @@ def prepare(language: str, found: Interpreter, directory: Path) -> None:
     elif language == "java":
         build_java(directory, Path(found.executable).with_name("javac"))
     elif language == "dotnet":
-        if not (directory / "src").is_dir():
-            raise BuildError(f"runtime {language}: {NO_DOTNET}")
         build_dotnet(directory)
 
 
@@ -95,43 +91,78 @@ def build_java(directory: Path, preferred: Path | None = None) -> Path:
 def build_dotnet(directory: Path) -> Path:
     """Compile the .NET runtime to ``target/bootstrap.exe``, which Mono and .NET run alike, unless it is there.
 
+    For Mono also its native form beside it, which saves a quarter of a cold start.
+
     Raises:
         BuildError: there is no C# compiler, or it failed.
     """
     target = directory / "target/bootstrap.exe"
     if up_to_date(target, directory):
         return target
-    sources = [str(path) for path in _sources(directory)]
-    options = ["-nologo", "-optimize+", "-target:exe"]
-    compiler = shutil.which("mcs")
     work = _work(directory)
     out = work / target.name
     try:
-        if compiler is not None:
-            _check([compiler, *options, f"-out:{out}", *sources])
-        elif (roslyn := _roslyn()) is not None:
-            _check([*roslyn, *options, f"-out:{out}", *sources])
-        else:
-            raise BuildError(
-                "the .NET runtime is not compiled yet, and there is no C# compiler here to do it: install one "
-                "(Debian: apt-get install mono-mcs), or the .NET SDK"
-            )
+        compile_dotnet(_sources(directory), out)
+        if (native := _ahead_of_time(out)) is not None:
+            native.chmod(0o644)
+            native.replace(target.with_name(native.name))
         _put(out, target, directory)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
 
 
+def compile_dotnet(sources: Iterable[Path], out: Path, *options: str) -> None:
+    """Compile C# to the assembly `out`: a program, or a library when its name ends so (``.dll``).
+
+    Args:
+        sources: the files.
+        out: where it goes.
+        options: more for the compiler, in the words that Mono's and .NET's have in common (``-r:…``).
+
+    Raises:
+        BuildError: there is no C# compiler, or it failed; the message has what it said.
+    """
+    kind = "library" if out.suffix == ".dll" else "exe"
+    words = ["-nologo", "-optimize+", f"-target:{kind}", f"-out:{out}", *options, *map(str, sources)]
+    if (compiler := shutil.which("mcs")) is not None:
+        _check([compiler, *words])
+    elif (roslyn := _roslyn()) is not None:
+        _check([*roslyn, *words])
+    else:
+        raise BuildError(
+            f"{out.name} is not compiled yet, and there is no C# compiler here to do it: install one "
+            "(Debian: apt-get install mono-mcs), or the .NET SDK"
+        )
+
+
+def _ahead_of_time(assembly: Path) -> Path | None:
+    """Mono's native form of an assembly, which it finds by its name; None where it cannot be made (no as and ld)."""
+    mono = shutil.which("mono")
+    if mono is None:
+        return None
+    native = assembly.with_name(f"{assembly.name}.so")
+    with suppress(BuildError):
+        _check([mono, f"--aot=outfile={native}", str(assembly)])
+    return native if native.exists() else None
+
+
 def _roslyn() -> list[str] | None:
-    """The C# compiler of a .NET SDK, with that SDK's framework as references."""
+    """The newest C# compiler of a .NET SDK, for the oldest framework here: what it makes runs on the later ones."""
     for found in sorted(_candidates("dotnet"), key=lambda i: i.version, reverse=True):
         root = Path(found.executable).parent
-        compilers = sorted(root.glob("sdk/*/Roslyn/bincore/csc.dll"))
-        frameworks = sorted(root.glob("packs/Microsoft.NETCore.App.Ref/*/ref/net*"))
+        compilers = _by_version(root, "sdk/*/Roslyn/bincore/csc.dll")
+        frameworks = _by_version(root, "packs/Microsoft.NETCore.App.Ref/*/ref/net*")
         if compilers and frameworks:
-            references = [f"-r:{path}" for path in sorted(frameworks[-1].glob("*.dll"))]
-            return [found.executable, "exec", str(compilers[-1]), *references]
+            references = [f"-r:{path}" for path in sorted(frameworks[0].glob("*.dll"))]
+            return [found.executable, "exec", str(compilers[-1]), "-noconfig", "-nostdlib+", *references]
     return None
+
+
+def _by_version(root: Path, pattern: str) -> list[Path]:
+    """What is below `root` in folders that are named by versions: the oldest first."""
+    depth = len(root.parts) + pattern.split("/").index("*")
+    return sorted(root.glob(pattern), key=lambda path: [int(part) for part in re.findall("[0-9]+", path.parts[depth])])
 
 
 def _python(executable: str, directory: Path) -> None:
@@ -185,7 +216,7 @@ def _check(argv: list[str]) -> None:
             argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"{argv[0]} could not be run to compile a runtime: {error}") from error
+        raise BuildError(f"{argv[0]} could not be run: {error}") from error
     if done.returncode:
-        said = (done.stdout + done.stderr).strip()[-2000:]
-        raise BuildError(f"{argv[0]} failed to compile a runtime: {said}")
+        said = (done.stderr + done.stdout).strip()[:2000]
+        raise BuildError(f"{argv[0]} failed: {said}")

@@ -74,7 +74,7 @@ def _line(language: str, found: Interpreter, directory: Path) -> list[str]:
         return [program, *_JAVA, "-cp", str(directory / "target/bootstrap.jar"), "lambent.Bootstrap"]
     assembly = str(directory / "target/bootstrap.exe")
     if is_mono(program):
-        return [program, "-O=-all", assembly]
+        return [program, assembly]
     settings = str(directory / "bootstrap.runtimeconfig.json")
     return [program, "exec", "--runtimeconfig", settings, "--fx-version", _framework(found), assembly]
 

@@ -97,7 +97,8 @@ LANGUAGES: Final = {
         ),
         install="install it (dotnet.microsoft.com), or Mono (Debian: apt-get install mono-runtime mono-mcs)",
         files=(
-            "target/bootstrap.exe", "target/bootstrap.exe.sources", "src", "bootstrap.runtimeconfig.json",
+            "target/bootstrap.exe", "target/bootstrap.exe.so", "target/bootstrap.exe.sources", "src",
+            "bootstrap.runtimeconfig.json",
         ),
     ),
 }  # fmt: skip

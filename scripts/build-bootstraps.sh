@@ -1,20 +1,21 @@
 #!/bin/sh
-# Compiles the bootstraps that have to be: bootstraps/java/target/bootstrap.jar, bootstraps/rust/*/target/release/bootstrap.
+# Compiles the bootstraps that have to be: bootstraps/java/target/bootstrap.jar,
+# bootstraps/dotnet/target/bootstrap.exe, bootstraps/rust/*/target/release/bootstrap.
 # Installs nothing but the crates that the committed Cargo.lock files name, into cargo's own cache. Without a compiler that
 # can build one, says so and leaves it out.
 #
-#   scripts/build-bootstraps.sh [java|minimal|official ...]      default: all
+#   scripts/build-bootstraps.sh [java|dotnet|minimal|official ...]      default: all
 #
 # Exit code: 1 when a build failed; what cannot be built here is said and left out, and exits 0.
 set -u
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
-[ $# -gt 0 ] || set -- java minimal official
+[ $# -gt 0 ] || set -- java dotnet minimal official
 
 # The managed runtimes: as the engine does it when a function first needs one.
 rust=
 for name in "$@"; do
   case $name in
-    java)
+    java|dotnet)
       command -v python3 >/dev/null 2>&1 || { echo "build-bootstraps: python3 is not on PATH: $name is not built" >&2; continue; }
       (cd "$root" && python3 - "$name" <<'PYTHON') || exit 1
 import sys
@@ -45,7 +46,7 @@ have=$(rustc --version | sed 's/^rustc \([0-9]*\)\.\([0-9]*\).*/\1 \2/')
 for name in "$@"; do
   folder=$root/bootstraps/rust/$name
   if [ ! -f "$folder/Cargo.toml" ]; then
-    echo "build-bootstraps: no bootstrap $name; there are java, minimal and official" >&2
+    echo "build-bootstraps: no bootstrap $name; there are java, dotnet, minimal and official" >&2
     exit 1
   fi
   need=$(sed -n 's/^rust-version = "\([0-9]*\)\.\([0-9]*\).*/\1 \2/p' "$folder/Cargo.toml")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the Go functions of the tests: on our runtime (bootstraps/go) and on AWS's own client, github.com/aws/aws-lambda-go,
-# unmodified. Into target folders, ignored by git. Safe to run again.
+# Builds the Go functions of the tests and of the matrix: on our runtime (bootstraps/go) and on AWS's own client,
+# github.com/aws/aws-lambda-go, unmodified. Into target folders, ignored by git. Safe to run again.
 # Where the machine's Go is older than AWS's client needs (Debian 12's is), a current one is fetched as the Go module that
 # it is published as, into .tools/go. What is missing is said and left out; that fails only where everything has to run
 # (CI, LAMBENT_REQUIRE_ALL).
@@ -49,3 +49,4 @@ build() { # folder of a module, packages
 }
 build bootstraps/go ./example ./conform
 build tests/conformance/go ./ours ./aws ./aws-conform
+build benchmarks/go ./ours ./aws

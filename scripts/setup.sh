@@ -13,6 +13,8 @@ need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
 need curl curl
 need ruby ruby
 need javac default-jdk-headless
+need mono mono-runtime
+need mcs mono-mcs
 need node nodejs
 need npm npm
 command -v node >/dev/null 2>&1 || packages+=(libnode-dev) # its headers, to compile AWS's client against

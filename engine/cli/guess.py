@@ -101,6 +101,18 @@ def java_runtime() -> str:
     return _nearest("java", _version("java25").partition(".")[0])
 
 
+def dotnet_runtime() -> str:
+    """The runtime identifier for this machine's newest .NET; the latest where Mono runs it. Raises `CommandError`."""
+    from bootstraps import RuntimeNotFoundError, interpreter, is_mono
+
+    newest = "dotnet10"
+    try:
+        found = interpreter(newest)
+    except RuntimeNotFoundError as error:
+        raise CommandError(f"{error}.") from None
+    return newest if is_mono(found.executable) else _nearest("dotnet", str(found.version[0]))
+
+
 def _nearest(language: str, version: str) -> str:
     from bootstraps import IDENTIFIERS, parse
 
@@ -136,11 +148,18 @@ def _runtime_of(handler: str, names: list[str], root: Traversable) -> tuple[str,
         return CUSTOM, handler
     if _is_java(handler, root):
         return java_runtime(), handler
+    if _is_dotnet(handler, names):
+        return dotnet_runtime(), handler
     raise CommandError(
         f"cannot tell the runtime of the handler {handler}: {root} has neither {module}.py nor {module}.rb nor "
-        f"{module}.js, .mjs or .cjs, nor a class or jar for it, nor a 'bootstrap'. "
+        f"{module}.js, .mjs or .cjs, nor a class or jar for it, nor its assembly (.dll), nor a 'bootstrap'. "
         "Correct --handler, or name the runtime with --runtime."
     )
+
+
+def _is_dotnet(handler: str, names: list[str]) -> bool:
+    assembly = handler.partition("::")[0]
+    return f"{assembly}.dll" in names or f"{assembly}.exe" in names
 
 
 def _is_java(handler: str, root: Traversable) -> bool:

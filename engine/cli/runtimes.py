@@ -67,9 +67,6 @@ def _all(reachable: Any) -> list[dict[str, Any]]:
         except bootstraps.RuntimeNotFoundError as error:
             entry["missing"] = f"{language.name}: {str(error).partition(': ')[2]}"
             continue
-        if key == "dotnet" and not (bootstraps.here(key) / "src").is_dir():
-            entry["missing"] = f"{language.name}: {bootstraps.NO_DOTNET}"
-            continue
         mono = key == "dotnet" and bootstraps.is_mono(chosen.executable)
         digits = 2 if mono else language.digits
         entry["run_by"] = "Mono" if mono else language.name

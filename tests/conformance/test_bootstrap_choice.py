@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import bootstraps
-from bootstraps import _commands, _interpreters
+from bootstraps import _build, _commands, _interpreters
 from engine.store import shapes
 from tests.support.require import requires
 
@@ -149,11 +149,27 @@ def test_one_dotnet_runs_all_the_frameworks_beside_it(machine, tmp_path):
     assert "8.0.11" in _commands._line("dotnet", ten, Path("/r"))
 
 
+def test_the_newest_compiler_of_dotnet_makes_what_the_oldest_framework_runs(machine, tmp_path):
+    dotnet = machine("dotnet")
+    assert _build._roslyn() is None
+    for version, framework in (("10.0.1", "net10.0"), ("8.0.11", "net8.0")):
+        machine(f"shared/Microsoft.NETCore.App/{version}/System.Runtime.dll")
+        machine(f"packs/Microsoft.NETCore.App.Ref/{version}/ref/{framework}/System.Runtime.dll")
+    for sdk in ("8.0.404", "10.0.100"):
+        compiler = machine(f"sdk/{sdk}/Roslyn/bincore/csc.dll")
+    reference = tmp_path / "packs/Microsoft.NETCore.App.Ref/8.0.11/ref/net8.0/System.Runtime.dll"
+    bootstraps.forget()
+    line = _build._roslyn()
+    assert line == [str(dotnet), "exec", str(compiler), "-noconfig", "-nostdlib+", f"-r:{reference}"]
+
+
 def test_mono_runs_what_was_made_for_dotnet_where_there_is_none(machine):
     mono = machine("mono-sgen", "Mono JIT compiler version 6.8.0.105 (Debian)\n")
     found = bootstraps.interpreter("dotnet8", open_to_all)
     assert (found.executable, found.version) == (str(mono), (6, 8))
     assert found.note == f"runtime dotnet8: no .NET 8 here, Mono 6.8 ({mono}) runs it instead"
+    # Without options: what was compiled ahead of time is for the default ones.
+    assert _commands._line("dotnet", found, Path("/r")) == [str(mono), "/r/target/bootstrap.exe"]
 
 
 def test_a_jvm_gets_a_heap_that_fits_the_functions_memory():

@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from tests.support.clients import OUR_GO, OUR_JAVA, OUR_RUBY
+from tests.support.clients import OUR_DOTNET, OUR_DOTNET_CORE, OUR_GO, OUR_JAVA, OUR_RUBY
 from tests.support.families import FAMILIES
 from tests.support.scripted_runtime_api import ScriptedRuntimeApi
 
-CLIENTS = [OUR_RUBY, OUR_JAVA, OUR_GO]
+CLIENTS = [OUR_RUBY, OUR_JAVA, OUR_DOTNET, OUR_DOTNET_CORE, OUR_GO]
 
 
 @pytest.fixture(params=CLIENTS, ids=lambda client: client.name)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.support import java
+from tests.support import dotnet, java
 from tests.support.cli import lambent
 from tests.support.clients import AWS_LAMBDA_RIC, AWS_LAMBDA_RIC_4, AWSLAMBDARIC, OUR_NODE, ROOT, go, rust
 from tests.support.require import requires
@@ -41,6 +41,15 @@ def test_our_java_runtime_keeps_every_clause_that_applies():
     found = outcomes(folder, "--strict", "--runtime", "java17", "--handler", "Conform::handle")
     assert set(found.values()) <= {"pass", "n/a"}
     assert sum(outcome == "pass" for outcome in found.values()) >= 55
+
+
+@pytest.mark.timeout(180)
+def test_our_dotnet_runtime_keeps_every_clause_that_applies():
+    source = (BOOTSTRAPS / "dotnet/conform/Conform.cs").read_text("utf-8")
+    folder = str(dotnet.compiled(source, "Conform.dll").parent)
+    found = outcomes(folder, "--strict", "--runtime", "dotnet8", "--handler", "Conform::Conform::Handle")
+    assert set(found.values()) <= {"pass", "n/a"}
+    assert sum(outcome == "pass" for outcome in found.values()) >= 65
 
 
 @pytest.mark.timeout(180)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import dotnet
 from tests.support.cli import PATIENCE, lambent, paragraphs, public_folder, start
 from tests.support.extensions import extension
 from tests.support.functions import bootstrap, python_function
@@ -179,6 +180,26 @@ def test_a_zip_a_source_file_and_a_bootstrap_executable_run_too(app, tmp_path):
     done = lambent("run", str(program), "--event", '{"exact":  "bytes"}')
     assert (done.returncode, json.loads(done.stdout)) == (0, {"exact": "bytes"}), done.stderr
     assert "provided.al2023, handler bootstrap" in done.stderr
+
+
+def test_csharp_is_compiled_when_it_runs_and_again_when_it_is_saved(tmp_path):
+    dotnet.dotnet()
+    source = tmp_path / "f/Greeter.cs"
+    source.parent.mkdir()
+    text = 'namespace A { public class B { public string C(string name) { return "hello " + name; } } }'
+    source.write_text(text)
+    process = start("run", str(source), "--watch", "--event", '"Ada"')
+    try:
+        assert process.stdout.readline() == '"hello Ada"\n'
+        source.write_text("namespace A {")
+        said = iter(process.stderr.readline, "")
+        assert "handler Greeter::A.B::C (A.B has the public method C)" in next(said)
+        assert "Greeter.cs cannot be compiled: " in next(line for line in said if line.startswith("not invoked"))
+        source.write_text(text.replace("hello", "good bye"))
+        assert process.stdout.readline() == '"good bye Ada"\n'
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
 
 
 def test_a_given_handler_and_runtime_are_not_remarked_upon(app):

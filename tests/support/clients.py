@@ -10,12 +10,12 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import bootstraps
-from tests.support import java
+from tests.support import dotnet, java
 from tests.support.families import NODE, PYTHON, RUBY
 from tests.support.require import requires, unavailable
 
@@ -41,9 +41,13 @@ class Client:
     """Where the source is compiled and the same: a handler whose initialisation fails."""
     memory_mb: int = 256
     """A whole processor (1769) for virtual machines, which are slow to start on a part of one."""
+    interpreted: Callable[[], list[str]] | None = None
+    """The command line of our runtime on another interpreter than the engine would choose."""
 
     def command(self, folder: Path) -> list[str]:
         """The command line that runs the function in `folder`, for tests without an engine."""
+        if self.interpreted is not None:
+            return self.interpreted()
         line = bootstraps.command(self.runtime)
         return bootstraps.for_function(line, self.memory_mb) if line is not None else [str(folder / "bootstrap")]
 
@@ -75,6 +79,10 @@ def _our_ruby(folder: Path, source: str) -> None:
 
 def _our_java(folder: Path, _source: str) -> None:
     java.function(folder)
+
+
+def _our_dotnet(folder: Path, _source: str) -> None:
+    dotnet.function(folder)
 
 
 def _aws_java_client(folder: Path, source: str) -> None:
@@ -165,6 +173,10 @@ OUR_PYTHON = Client(
 OUR_NODE = Client("nodejs", "nodejs", "nodejs20.x", "app.handler", _our_node, NODE, "require('nowhere')")
 OUR_RUBY = Client("ruby", "ruby", "ruby3.3", "app.handler", _our_ruby, RUBY, "require 'nowhere'")
 OUR_JAVA = Client("java", "java", "java17", "App", _our_java, "", broken_handler="App$Broken", memory_mb=1769)
+OUR_DOTNET = Client(
+    "dotnet", "dotnet", dotnet.RUNTIME, "App::App::Handle", _our_dotnet, "", broken_handler="App::Broken::Handle"
+)
+OUR_DOTNET_CORE = replace(OUR_DOTNET, name="dotnet-core", interpreted=dotnet.core_runtime)
 AWS_JAVA = Client(
     "aws-lambda-java",
     "java",

@@ -150,6 +150,11 @@ def _java(body: Any) -> None:
     assert all(line.startswith("App.handleRequest") for line in body["stackTrace"])  # and the compiler's bridge to it
 
 
+def _dotnet(body: Any) -> None:
+    assert list(body) == ["errorType", "errorMessage", "stackTrace"]
+    assert len(body["stackTrace"]) == 1  # without the frames of the runtime
+
+
 _GO = Family(
     log_line=rf'timestamp={ISO} level=INFO message="a line of log" requestId={{id}}',
     error={"errorType": "Failure"},
@@ -199,6 +204,18 @@ FAMILIES = {
         init=("java.lang.ExceptionInInitializerError", r"Error loading class App\$Broken"),
         check=_java,
         drops_null=True,
+    ),
+    "dotnet": Family(
+        log_line=rf"{ISO}\t{{id}}\tinfo\ta line of log",
+        error={"errorType": "InvalidOperationException"},
+        trace=("stackTrace", r"^at App\.Handle ?\("),
+        logged=rf"^{ISO}\t{{id}}\tfail\tSystem\.InvalidOperationException: it failed é$",
+        unserialisable=(
+            "JsonSerializerException",
+            "Error converting the response object of type System.Object from the Lambda function to JSON: ",
+        ),
+        init=("InvalidOperationException", "it cannot start é"),
+        check=_dotnet,
     ),
     "go": _GO,
     # AWS's client has nothing to tell of an initialisation that failed: the process ends.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.clients import CLIENTS, FAMILIES
 from benchmarks.cold_start import ColdRow, Quantiles
 from benchmarks.harness import Spread
 from benchmarks.machine import Machine
@@ -41,6 +42,10 @@ def block(ours_ms: float = 3.0, ratio: float = 2.0) -> Block:
         cold("awslambdaric", 24.0),
     ]
     return Block("Python", 1769, ["python", "awslambdaric"], rows, [warm(1, ratio), warm(4, ratio)])
+
+
+def test_every_runtime_of_the_matrix_is_one_that_can_be_made():
+    assert {name for pair in FAMILIES.values() for name in pair if name is not None} <= set(CLIENTS)
 
 
 def test_a_line_has_ours_beside_awss_and_the_emulator():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import bootstraps
 from engine.cli import guess as guessing
 from engine.cli import package, payload
 from engine.cli.console import CommandError
@@ -79,6 +80,20 @@ def test_a_given_handler_decides_the_runtime_and_a_given_runtime_the_handler(tmp
     assert guessing.guess(tmp_path, handler="shop.Cart").runtime == "java17"
     assert guessing.guess(tmp_path, handler="in.the.Jar::handle").runtime == "java17"
     assert guessing.guess(tmp_path, "ruby3.3", "a.b") == guessing.Guess("ruby3.3", "a.b", "as given")
+
+
+def test_an_assembly_is_for_dotnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    mono, eight = (
+        bootstraps.Interpreter("/usr/bin/mono-sgen", (6, 8)),
+        bootstraps.Interpreter("/usr/bin/dotnet", (8, 0)),
+    )
+    _tree(tmp_path, {"Shop.dll": "", "Tool.exe": ""})
+    for found, runtime in ((mono, "dotnet10"), (eight, "dotnet8")):
+        monkeypatch.setattr(bootstraps, "interpreter", lambda _wanted, found=found: found)
+        assert guessing.guess(tmp_path, handler="Shop::Shop.Cart::Add").runtime == runtime
+        assert guessing.guess(tmp_path, handler="Tool").runtime == runtime
+    with pytest.raises(CommandError, match="nor its assembly"):
+        guessing.guess(tmp_path, handler="Other::Shop.Cart::Add")
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@
 
 A sandbox is made blank, ahead of need: its namespaces, its view of the host's system folders (`view`), its control
 groups, its disk for /tmp, its Runtime API endpoint, and a *stem*, a process that has joined all of it and waits. A cold
-start then tells the stem what to become, has the first process mount the function's code, and sets its limits. The
-stem prepares itself meanwhile and waits at a gate, the end of a pipe, that the first process opens when all is in
-place; so nothing waits for the engine in between. A blank serves one function and is closed afterwards; none is used twice.
+start then tells the stem what to become, has the first process mount the function's code, and sets its limits. The stem
+prepares itself meanwhile and waits at a gate, the end of a pipe, that the first process opens when all is in place; so
+nothing waits for the engine in between. A blank serves one function and is closed afterwards; none is used twice.
 
 Nothing has to be cleaned up that the kernel does not clean up by itself. The first process ends with its socket (the
 engine's end) and with the spawner (PR_SET_PDEATHSIG); with it end all processes of its pid namespace, however many and
