@@ -1,6 +1,6 @@
 //! The conversation with the Runtime API, over a connection of its own for each thread that serves.
 
-use crate::http::{header, Connection};
+use crate::http::Connection;
 use crate::response::{Body, Writer};
 use crate::{panics, Context, Error, Event, Response};
 use std::io::{self, ErrorKind, Write};
@@ -128,7 +128,7 @@ impl Client {
         let _ = write!(self.out, "POST {root}/invocation/{id}/{what} HTTP/1.1\r\nHost: {address}\r\n");
         let _ = write!(self.out, "Content-Type: {kind}\r\n{extra}");
         // Sent back when it was given: it tells this attempt from an earlier one with the same request id.
-        if let Some(attempt) = context.header("lambda-runtime-invocation-id") {
+        if let Some(attempt) = context.attempt_id() {
             let _ = write!(self.out, "Lambda-Runtime-Invocation-Id: {attempt}\r\n");
         }
     }
@@ -158,9 +158,4 @@ fn refused(what: &str, status: u16, body: &[u8]) -> io::Error {
 
 fn gone(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("the Runtime API is gone: {error}"))
-}
-
-/// The value of a header of an invocation.
-pub(crate) fn value<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
-    header(head, name).filter(|value| !value.is_empty())
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Error, ErrorKind, IoSlice, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 
 /// Bodies up to this size are written together with their head in one buffer; larger ones are not copied.
 const SMALL: usize = 64 * 1024;
@@ -72,15 +73,24 @@ impl Connection {
             self.receive_head()?; // 100 Continue: the real one follows
             status = status_of(&self.head)?;
         }
-        let last = header(&self.head, "connection").map_or(false, |value| value.eq_ignore_ascii_case("close"));
-        if let Some(text) = header(&self.head, "content-length") {
-            let size: usize = text.parse().map_err(|_| broken("Content-Length"))?;
-            into.resize(size, 0);
-            self.take(into)?;
-        } else if header(&self.head, "transfer-encoding").is_some() {
-            self.receive_chunks(into)?;
-        } else {
-            return Err(broken("response without a length"));
+        let (mut last, mut length, mut chunked) = (false, None, false);
+        for (name, value) in fields(&self.head) {
+            let value = || text(&self.head, &value);
+            if is(name, "connection") {
+                last = value().map_or(false, |value| value.eq_ignore_ascii_case("close"));
+            } else if is(name, "content-length") {
+                length = Some(value().and_then(|digits| digits.parse().ok()).ok_or_else(|| broken("Content-Length"))?);
+            } else if is(name, "transfer-encoding") {
+                chunked = true;
+            }
+        }
+        match length {
+            Some(size) => {
+                into.resize(size, 0);
+                self.take(into)?;
+            }
+            None if chunked => self.receive_chunks(into)?,
+            None => return Err(broken("response without a length")),
         }
         if last {
             self.stream = None;
@@ -201,17 +211,25 @@ fn status_of(head: &[u8]) -> Result<u16> {
     digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| broken("status line"))
 }
 
-/// The value of a header; `name` is in lower case. None also for one that is not text.
-pub fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
-    for line in head.split(|byte| *byte == b'\n') {
-        if line.len() > name.len()
-            && line[name.len()] == b':'
-            && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
-        {
-            return std::str::from_utf8(&line[name.len() + 1..]).ok().map(str::trim);
-        }
-    }
-    None
+/// The header fields of a head: names, and where the values are.
+pub fn fields(head: &[u8]) -> impl Iterator<Item = (&[u8], Range<usize>)> {
+    let mut at = 0;
+    head.split(|byte| *byte == b'\n').filter_map(move |line| {
+        let start = at;
+        at += line.len() + 1;
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        Some((&line[..colon], start + colon + 1..start + line.len()))
+    })
+}
+
+/// Whether a field has that name, which is in lower case.
+pub fn is(name: &[u8], wanted: &str) -> bool {
+    name.len() == wanted.len() && name.eq_ignore_ascii_case(wanted.as_bytes())
+}
+
+/// A field's value; None for one that is not text.
+pub fn text<'a>(head: &'a [u8], value: &Range<usize>) -> Option<&'a str> {
+    std::str::from_utf8(&head[value.clone()]).ok().map(str::trim)
 }
 
 fn broken(what: &str) -> Error {
@@ -253,7 +271,9 @@ mod tests {
             let mut connection = Connection::new(serving(&[LENGTH, CHUNKS], piece));
             for _ in 0..2 {
                 assert_eq!(get(&mut connection).unwrap(), (200, b"hello".to_vec()));
-                assert_eq!(header(connection.head(), "a"), Some("b"));
+                let head = connection.head();
+                let found = fields(head).find(|(name, _)| is(name, "a")).and_then(|(_, value)| text(head, &value));
+                assert_eq!(found, Some("b"));
                 connection.abandon();
             }
         }

@@ -1,8 +1,8 @@
-use crate::client::value;
+use crate::http::{fields, is, text};
 use crate::json::{self, Value};
 use crate::Error;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The longest that an invocation may take: what is assumed when its deadline is not told.
@@ -47,8 +47,11 @@ impl From<Vec<u8>> for Event {
 /// memory and log names) is in the process's environment: `AWS_LAMBDA_FUNCTION_NAME` and so on.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// The invocation's head as it came; what is asked for is looked up in it.
+    /// The invocation's head as it came; what is asked for is looked up in it, but for what every invocation needs.
     head: Vec<u8>,
+    request_id: Range<usize>,
+    attempt_id: Range<usize>,
+    tenant_id: Range<usize>,
     deadline_ms: u64,
 }
 
@@ -56,8 +59,20 @@ impl Context {
     /// Take over a head. An invocation without an id cannot be answered.
     pub(crate) fn fill(&mut self, head: &mut Vec<u8>) -> io::Result<()> {
         std::mem::swap(&mut self.head, head);
-        let told = self.header("lambda-runtime-deadline-ms").and_then(|text| text.parse().ok());
-        self.deadline_ms = told.unwrap_or_else(|| now_ms() + LONGEST.as_millis() as u64);
+        (self.request_id, self.attempt_id, self.tenant_id) = (0..0, 0..0, 0..0);
+        let mut deadline = None;
+        for (name, value) in fields(&self.head) {
+            if is(name, "lambda-runtime-aws-request-id") {
+                self.request_id = value;
+            } else if is(name, "lambda-runtime-invocation-id") {
+                self.attempt_id = value;
+            } else if is(name, "lambda-runtime-aws-tenant-id") {
+                self.tenant_id = value;
+            } else if is(name, "lambda-runtime-deadline-ms") {
+                deadline = text(&self.head, &value).and_then(|digits| digits.parse().ok());
+            }
+        }
+        self.deadline_ms = deadline.unwrap_or_else(|| now_ms() + LONGEST.as_millis() as u64);
         if self.request_id().is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the Runtime API gave an invocation without an id"));
         }
@@ -66,7 +81,7 @@ impl Context {
 
     /// The id of the invocation.
     pub fn request_id(&self) -> &str {
-        self.header("lambda-runtime-aws-request-id").unwrap_or_default()
+        self.value(&self.request_id).unwrap_or_default()
     }
 
     /// When the invocation's time is over, in milliseconds since 1970.
@@ -97,7 +112,7 @@ impl Context {
 
     /// The tenant, for functions that isolate tenants.
     pub fn tenant_id(&self) -> Option<&str> {
-        self.header("lambda-runtime-aws-tenant-id")
+        self.value(&self.tenant_id)
     }
 
     /// The client context that the caller sent along, as JSON.
@@ -112,7 +127,16 @@ impl Context {
 
     /// Any other header of the invocation, where it is there, is text, and not empty; `name` in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        value(&self.head, name)
+        fields(&self.head).find(|(found, _)| is(found, name)).and_then(|(_, value)| self.value(&value))
+    }
+
+    /// Tells this attempt from an earlier one with the same request id.
+    pub(crate) fn attempt_id(&self) -> Option<&str> {
+        self.value(&self.attempt_id)
+    }
+
+    fn value(&self, place: &Range<usize>) -> Option<&str> {
+        text(&self.head, place).filter(|value| !value.is_empty())
     }
 }
 
