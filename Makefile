@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint fmt bench diagrams clean bootstraps node-clients java-clients go-clients extension-clients examples vm
+.PHONY: help setup demo test lint fmt bench diagrams clean bootstraps node-clients java-clients go-clients rust-clients extension-clients examples vm
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,9 @@ java-clients: setup
 go-clients: setup
 	scripts/setup-go-clients.sh
 
+rust-clients: setup
+	scripts/setup-rust-clients.sh
+
 extension-clients: setup
 	scripts/setup-extension-clients.sh
 
@@ -37,7 +40,7 @@ demo: setup bootstraps ## functions in several languages: cold, warm, failing, t
 vm: setup
 	scripts/setup-vm.sh
 
-test: setup bootstraps node-clients java-clients go-clients extension-clients examples vm ## the whole suite
+test: setup bootstraps node-clients java-clients go-clients rust-clients extension-clients examples vm ## the whole suite
 	$(PY) -m pytest $(ARGS)
 
 lint: setup ## style, types, layering

@@ -212,20 +212,24 @@ def _emulator_block(one: Function, count: int, samples: Samples) -> None:
 
 
 class Emulator:
-    """The emulator's samples, until it turns out not to be there."""
+    """The emulator's samples, until it turns out not to be there; of functions that it can run."""
 
     def __init__(self, say: Say) -> None:
-        self.there = True
+        self._there = True
+        self._without: set[str] = set()
         self._say = say
 
     def block(self, one: Function, count: int, samples: Samples) -> None:
         """So many samples, each of an emulator of its own."""
-        if self.there:
+        if self._there and one.name not in self._without:
             try:
                 _emulator_block(one, count, samples)
-            except (Missing, LoadError) as error:
+            except Missing as error:
                 self._say(f"skipped: cold starts of {RieClassic.name}: {error}")
-                self.there = False
+                self._there = False
+            except (LoadError, OSError) as error:
+                self._say(f"failed: cold starts of {RieClassic.name} with {one.name}: {error}")
+                self._without.add(one.name)
 
 
 def measure(modes: Sequence[str], plan: Plan, say: Say, show: Callable[[ColdRow], None]) -> list[ColdRow]:

@@ -90,16 +90,15 @@ class Function(Struct, frozen=True):
 
 @cache
 def native_binary() -> Path:
-    """The Rust bootstrap without dependencies (`bootstraps/rust/minimal`), built when needed."""
-    crate = ROOT / "bootstraps/rust/minimal"
+    """The echo on our Rust library (`bootstraps/rust/lambent`), built when needed."""
+    crate = ROOT / "bootstraps/rust/lambent"
     if shutil.which("cargo") is None:
         raise Missing("cargo is not installed: no native bootstrap")
-    built = subprocess.run(
-        ["cargo", "build", "--release", "--locked", "--quiet"], cwd=crate, capture_output=True, text=True, check=False
-    )
+    command = ["cargo", "build", "--release", "--locked", "--quiet", "--example", "echo"]
+    built = subprocess.run(command, cwd=crate, capture_output=True, text=True, check=False)
     if built.returncode:
         raise Missing(f"{crate} does not build: {built.stderr.strip()[-300:]}")
-    return crate / "target/release/bootstrap"
+    return crate / "target/release/examples/echo"
 
 
 def _native() -> Function:

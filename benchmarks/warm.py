@@ -56,7 +56,7 @@ class Figures(Struct):
 
 
 class Cell(Struct):
-    """One line of the results."""
+    """One line of the results; ratios are to the subject `base`."""
 
     loop: Loop
     function: str
@@ -66,6 +66,7 @@ class Cell(Struct):
     turns: int
     seconds: float
     subjects: dict[str, Figures]
+    base: str = ""
 
 
 @contextlib.contextmanager
@@ -162,7 +163,7 @@ def cell(
     series = interleave(runs, plan.turns)
     compared = series.get(base)
     subjects = {subject: figures(each, compared, grown.get(subject, 0), loop) for subject, each in series.items()}
-    return Cell(loop, name, clients, payload, rate, plan.turns, round(seconds, 3), subjects)
+    return Cell(loop, name, clients, payload, rate, plan.turns, round(seconds, 3), subjects, base)
 
 
 def grid(

@@ -1,15 +1,16 @@
 #!/bin/sh
-# Compiles the bootstraps that have to be: bootstraps/java/target/bootstrap.jar,
-# bootstraps/dotnet/target/bootstrap.exe, bootstraps/rust/*/target/release/bootstrap.
+# Compiles the bootstraps that have to be: bootstraps/java/target/bootstrap.jar, bootstraps/dotnet/target/bootstrap.exe,
+# and in bootstraps/rust the examples of the library (lambent/target/release/examples/*) and the function on AWS's
+# (official/target/release/bootstrap).
 # Installs nothing but the crates that the committed Cargo.lock files name, into cargo's own cache. Without a compiler that
 # can build one, says so and leaves it out.
 #
-#   scripts/build-bootstraps.sh [java|dotnet|minimal|official ...]      default: all
+#   scripts/build-bootstraps.sh [java|dotnet|lambent|official ...]      default: all
 #
 # Exit code: 1 when a build failed; what cannot be built here is said and left out, and exits 0.
 set -u
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
-[ $# -gt 0 ] || set -- java dotnet minimal official
+[ $# -gt 0 ] || set -- java dotnet lambent official
 
 # The managed runtimes: as the engine does it when a function first needs one.
 rust=
@@ -46,7 +47,7 @@ have=$(rustc --version | sed 's/^rustc \([0-9]*\)\.\([0-9]*\).*/\1 \2/')
 for name in "$@"; do
   folder=$root/bootstraps/rust/$name
   if [ ! -f "$folder/Cargo.toml" ]; then
-    echo "build-bootstraps: no bootstrap $name; there are java, dotnet, minimal and official" >&2
+    echo "build-bootstraps: no bootstrap $name; there are java, dotnet, lambent and official" >&2
     exit 1
   fi
   need=$(sed -n 's/^rust-version = "\([0-9]*\)\.\([0-9]*\).*/\1 \2/p' "$folder/Cargo.toml")
@@ -56,11 +57,14 @@ for name in "$@"; do
       "(Debian's package is older: https://rustup.rs)" >&2
     continue
   fi
+  what= made=bootstrap
+  [ "$name" != lambent ] || what=--examples made='examples/*'
   # In the folder itself, so that its .cargo/config.toml counts.
-  if ! (cd "$folder" && cargo build --release --locked --quiet); then
+  # shellcheck disable=SC2086
+  if ! (cd "$folder" && cargo build --release --locked --quiet $what); then
     echo "build-bootstraps: $name did not build" >&2
     exit 1
   fi
-  echo "build-bootstraps: bootstraps/rust/$name/target/release/bootstrap"
+  echo "build-bootstraps: bootstraps/rust/$name/target/release/$made"
 done
 exit 0

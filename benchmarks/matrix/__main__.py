@@ -22,7 +22,10 @@ def _table(found: list[Line]) -> Table:
     table = Table(title="Runtimes side by side, ms", title_justify="left", header_style="bold")
     table.add_column("language")
     table.add_column("runtime", no_wrap=True)
-    heads = ("MB", "cold, full", "p90", "empty", "emulator", "warm p50", "per second", "cold/AWS", "warm/AWS")
+    heads = (
+        "MB", "cold", "p90", "empty", "emulator", "warm p50", "one/s", "emul./s", "per second",
+        "cold/AWS", "warm/AWS", "cold/ref", "warm/ref",
+    )  # fmt: skip
     for name in heads:
         table.add_column(name, justify="right")
     table.add_column("started")
@@ -36,9 +39,11 @@ def _table(found: list[Line]) -> Table:
             number(line.empty.median if line.empty else None, 2),
             number(line.emulator, 2),
             number(line.warm_p50, 3),
-            f"{line.per_second:,.0f}" if line.per_second else "-",
-            number(line.of_aws_cold, 2),
-            number(line.of_aws_warm, 2),
+            *(f"{rate:,.0f}" if rate else "-" for rate in (line.one_client, line.emulator_warm, line.per_second)),
+            *(
+                number(ratio, 2)
+                for ratio in (line.of_aws_cold, line.of_aws_warm, line.of_reference_cold, line.of_reference_warm)
+            ),
             line.started,
         )
     return table

@@ -11,7 +11,7 @@ from msgspec import Struct
 from benchmarks.clients import CLIENTS, FAMILIES
 from benchmarks.cold_start import BLOCKS, ColdRow, Contender, Emulator, Samples
 from benchmarks.functions import Function, Missing
-from benchmarks.load import LoadError, Target
+from benchmarks.load import LoadError, Target, run
 from benchmarks.peers.cargo_lambda import CargoLambda
 from benchmarks.peers.rie_classic import RieClassic
 from benchmarks.peers.rie_lmi import RieManagedInstances
@@ -21,8 +21,10 @@ from benchmarks.warm import Cell, Say, cell
 
 PAYLOAD = 16
 PEERS: tuple[Subject, ...] = (RieClassic(), RieManagedInstances(), CargoLambda())
-#: Those of the peers that are measured with every runtime; the others take turns with native bootstraps only.
+#: The peer that is measured with every runtime, with one client, which is all that it takes; the others take turns with
+#: native bootstraps only. With AWS's client it is the reference: what AWS gives to run a function outside of AWS.
 EVERYWHERE = RieClassic.name
+PROBE_S, PROBE_WARMUP_S = 0.2, 2.0  # its first answer may be that of a JVM
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Block(Struct):
     Attributes:
         runtimes: ours first, then AWS's client if it is here.
         cold: a row per runtime and pool, and per emulator that ran it.
-        warm: a cell per number of clients; its subjects are the runtimes, and peers as ``peer: runtime``.
+        warm: a cell per number of clients; its subjects are the runtimes, and peers as ``peer: runtime``. Ratios are to
+            AWS's client in the engine; with one client and the largest size to the same in the emulator, where it runs.
     """
 
     language: str
@@ -134,11 +137,28 @@ class Matrix:
                     targets[one.name] = full.target(name)
                 for one in functions if memory_mb == self.sizes.memory_mb[-1] else ():
                     for peer in PEERS:
-                        if peer.name == EVERYWHERE or functions[0].name == "native":
-                            with contextlib.suppress(Missing, LoadError):
-                                targets[f"{peer.name}: {one.name}"] = stack.enter_context(peer.start(one, clients))
-                base = functions[-1].name
+                        # What says of itself that it cannot is not asked; what fails all the same is told.
+                        able = clients == 1 if peer.name == EVERYWHERE else functions[0].name == "native"
+                        if able and (target := self._peer(peer, one, clients, stack)):
+                            targets[f"{peer.name}: {one.name}"] = target
+                theirs = functions[-1].name
+                reference = f"{EVERYWHERE}: {theirs}"
                 yield cell(
                     targets, self.sizes.plan, loop="closed", name=functions[0].name, clients=clients,
-                    payload=PAYLOAD, base=base,
+                    payload=PAYLOAD, base=reference if reference in targets and len(functions) > 1 else theirs,
                 )  # fmt: skip
+
+    def _peer(self, peer: Subject, one: Function, clients: int, stack: contextlib.ExitStack) -> Target | None:
+        """It has answered, or it is left out and that is said."""
+        try:
+            with contextlib.ExitStack() as its:
+                target = its.enter_context(peer.start(one, clients))
+                if run(target, clients=clients, payload=PAYLOAD, seconds=PROBE_S, warmup=PROBE_WARMUP_S).in_window:
+                    stack.push(its.pop_all())
+                    return target
+                self.say(f"failed: {peer.name} with {one.name}, {clients} clients: no good answer")
+        except Missing as error:
+            self.say(f"skipped: {peer.name} with {one.name}, {clients} clients: {error}")
+        except (LoadError, OSError) as error:
+            self.say(f"failed: {peer.name} with {one.name}, {clients} clients: {error}")
+        return None

@@ -58,6 +58,10 @@ Ruby that was started early. That is what the engine does by itself for two minu
 take turns (A B B A); a ratio is made in each turn, and the median of the ratios is shown. With small memory sizes the
 CPU share (MemorySize / 1769 of a core) is what is measured.
 
+<b>Reference</b>: AWS's client in AWS's emulator, which is what AWS gives to run a function elsewhere, in the same
+turns. <i>Over reference</i> is ours in Lambent over that: cold with the pool full, and invocations per second with one
+client.
+
 <b>Turns</b> make other work on the machine fall on all alike. Absolute figures are of this machine; ratios travel.
 """
 """Paragraphs: how it was measured."""
@@ -83,11 +87,16 @@ def render(document: Document, lines: Sequence[Line]) -> str:
         slow = [line for line in most if line.full and line not in quick]
         parts += ["<h2>Cold start, phase by phase</h2>"]
         parts += [_figure(partial(_cold, lines=some), len(some), caption) for some in (quick, slow) if some]
-        caption = f"Invocations per second with {most[0].clients} clients and {sizes[-1]} MB each; more is better."
+        caption = (
+            f"Invocations per second with {most[0].clients} clients and {sizes[-1]} MB each; more is better. "
+            "With one client: ticks, and diamonds in the emulator, which takes one at a time."
+        )
         parts += ["<h2>Warm</h2>", _figure(partial(_warm, lines=most), len(most), caption)]
     if document.verdicts:
         parts += ["<h2>Ours and AWS's clients</h2>", _verdicts(document)]
-    parts += ["<h2>All figures</h2>", _table(lines)]
+    parts += ["<h2>All cold starts, ms</h2>", _table(lines, COLD, _cold_values)]
+    warm = [name.format(most[0].clients if most else 0) for name in WARM]
+    parts += ["<h2>All warm invocations, per second</h2>", _table(lines, warm, _warm_values)]
     cells = [cell for block in document.blocks for cell in block.warm if any(":" in name for name in cell.subjects)]
     if cells:
         parts += ["<h2>Beside the peers, warm</h2>", _peers(cells)]
@@ -157,6 +166,10 @@ def _warm(axes: Axes, lines: Sequence[Line]) -> None:
     for index, line in enumerate(lines):
         if line.per_second:
             axes.barh(index, line.per_second, 0.62, color=OURS if line.ours else THEIRS)
+            if line.one_client:
+                axes.plot([line.one_client], [index], "|", color="#212529", ms=13)
+            if line.emulator_warm:
+                axes.plot([line.emulator_warm], [index], "D", color=PEER, ms=5)
             latency = f", p50 {line.warm_p50:.2f} ms with one client" if line.warm_p50 else ""
             axes.text(
                 line.per_second + longest * 0.01, index, f"{line.per_second:,.0f}/s{latency}", va="center", fontsize=9
@@ -170,32 +183,43 @@ def _cells(values: Sequence[Any], tag: str = "td") -> str:
     return "".join(f"<{tag}>{escape(str(value))}</{tag}>" for value in values)
 
 
-def _table(lines: Sequence[Line]) -> str:
-    heads = (
-        "language", "runtime", "MB", "cold, pool full", "p90", "highest", "pool empty", "emulator", "started",
-        "warm p50", "per second", "cold / AWS's", "warm / AWS's",
-    )  # fmt: skip
+def _table(lines: Sequence[Line], heads: Sequence[str], values: Callable[[Line], Sequence[object]]) -> str:
+    """A row per line: language, runtime, memory size, and what `values` makes of it."""
     rows = []
     before = ""
     for line in lines:
-        full = line.full
-        values = (
-            line.language,
-            line.runtime,
-            line.memory_mb,
-            *(number(value, 2) for value in ((full.median, full.p90, full.high) if full else (None,) * 3)),
-            number(line.empty.median if line.empty else None, 2),
-            number(line.emulator, 2),
-            line.started,
-            number(line.warm_p50, 3),
-            f"{line.per_second:,.0f}" if line.per_second else "-",
-            number(line.of_aws_cold, 2),
-            number(line.of_aws_warm, 2),
-        )
         kind = f"{'ours ' if line.ours else ''}{'first' if line.language != before else ''}".strip()
         before = line.language
-        rows.append(f"<tr class='{kind}'>{_cells(values)}</tr>")
-    return f"<div class=scroll><table><tr>{_cells(heads, 'th')}</tr>{''.join(rows)}</table></div>"
+        rows.append(f"<tr class='{kind}'>{_cells((line.language, line.runtime, line.memory_mb, *values(line)))}</tr>")
+    head = _cells(("language", "runtime", "MB", *heads), "th")
+    return f"<div class=scroll><table><tr>{head}</tr>{''.join(rows)}</table></div>"
+
+
+COLD = ("pool full", "p90", "highest", "pool empty", "emulator", "started", "over AWS's", "over reference")
+
+
+def _cold_values(line: Line) -> Sequence[object]:
+    full = line.full
+    return (
+        *(number(value, 2) for value in ((full.median, full.p90, full.high) if full else (None,) * 3)),
+        number(line.empty.median if line.empty else None, 2),
+        number(line.emulator, 2),
+        line.started,
+        number(line.of_aws_cold, 2),
+        number(line.of_reference_cold, 2),
+    )
+
+
+WARM = ("p50 ms", "one client", "emulator", "{} clients", "over AWS's", "over reference")
+
+
+def _warm_values(line: Line) -> Sequence[object]:
+    return (
+        number(line.warm_p50, 3),
+        *(f"{rate:,.0f}" if rate else "-" for rate in (line.one_client, line.emulator_warm, line.per_second)),
+        number(line.of_aws_warm, 2),
+        number(line.of_reference_warm, 2),
+    )
 
 
 def _peers(cells: Sequence[Cell]) -> str:

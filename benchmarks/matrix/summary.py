@@ -38,9 +38,12 @@ class Line(Struct):
     Attributes:
         started: how its environments were started, with the pool full.
         emulator: median cold start of the same package in AWS's emulator.
-        warm_p50: one client; `per_second`: at the largest number of clients.
+        warm_p50, one_client: median latency, and invocations per second, with one client.
+        emulator_warm: the same invocations per second in the emulator.
+        per_second: at the largest number of clients.
         of_aws_cold, of_aws_warm: ours over AWS's client: median cold start (lower is better), and throughput with the
             largest number of clients (higher is better).
+        of_reference_cold, of_reference_warm: ours in the engine over AWS's client in AWS's emulator, with one client.
     """
 
     language: str
@@ -55,8 +58,12 @@ class Line(Struct):
     warm_p50: float | None
     per_second: float | None
     clients: int
+    one_client: float | None = None
+    emulator_warm: float | None = None
     of_aws_cold: float | None = None
     of_aws_warm: float | None = None
+    of_reference_cold: float | None = None
+    of_reference_warm: float | None = None
 
 
 def lines(blocks: Sequence[Block]) -> Iterator[Line]:
@@ -68,8 +75,11 @@ def lines(blocks: Sequence[Block]) -> Iterator[Line]:
             theirs = found[-1]
             if ours.full and theirs.full:
                 ours.of_aws_cold = ours.full.median / theirs.full.median
-            figures = _figures(block.warm[-1] if block.warm else None, ours.runtime)
-            ours.of_aws_warm = figures.ratio.median if figures and figures.ratio else None
+            ours.of_aws_warm = _ratio(block, ours.runtime, theirs.runtime)
+            reference = f"{RieClassic.name}: {theirs.runtime}"
+            if ours.full and theirs.emulator:
+                ours.of_reference_cold = ours.full.median / theirs.emulator
+            ours.of_reference_warm = _ratio(block, ours.runtime, reference)
         yield from found
 
 
@@ -79,6 +89,7 @@ def _line(block: Block, name: str) -> Line:
     emulator = _total(next((row for row in rows if row.subject == RieClassic.name), None))
     one = _figures(block.warm[0] if block.warm else None, name)
     many = _figures(block.warm[-1] if block.warm else None, name)
+    in_emulator = _figures(block.warm[0] if block.warm else None, f"{RieClassic.name}: {name}")
     p50 = one.latency.get("p50") if one else None
     return Line(
         language=block.language,
@@ -93,7 +104,18 @@ def _line(block: Block, name: str) -> Line:
         warm_p50=float(p50) if p50 is not None else None,
         per_second=many.throughput.median if many else None,
         clients=block.warm[-1].clients if block.warm else 0,
+        one_client=one.throughput.median if one else None,
+        emulator_warm=in_emulator.throughput.median if in_emulator else None,
     )
+
+
+def _ratio(block: Block, name: str, base: str) -> float | None:
+    """Of the cell with the most clients that was compared with `base`."""
+    for cell in reversed(block.warm):
+        figures = cell.subjects.get(name)
+        if cell.base == base and figures and figures.ratio:
+            return figures.ratio.median
+    return None
 
 
 def _total(row: ColdRow | None) -> Quantiles | None:
@@ -119,4 +141,11 @@ def verdicts(found: Sequence[Line]) -> list[Verdict]:
             if line.full and line.emulator is not None:
                 value, met = f"{line.full.median / line.emulator:.2f}", line.full.median < line.emulator
                 out.append(Verdict(f"{where}: cold start over the emulator's", "< 1", value, met))
+            if line.of_reference_cold is not None:
+                value, met = f"{line.of_reference_cold:.2f}", line.of_reference_cold < 1.0
+                out.append(Verdict(f"{where}: cold start over AWS's client in AWS's emulator", "< 1", value, met))
+            if line.of_reference_warm is not None:
+                value, met = f"{line.of_reference_warm:.2f}", line.of_reference_warm >= NOISE
+                what = f"{where}: warm throughput over AWS's client in AWS's emulator"
+                out.append(Verdict(what, f">= {NOISE}", value, met))
     return out

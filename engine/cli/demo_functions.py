@@ -140,7 +140,7 @@ def _shell() -> Example:
 
 
 def _rust() -> Example:
-    binary = bootstraps.path("rust") / "minimal" / "target" / "release" / "bootstrap"
+    binary = bootstraps.path("rust") / "lambent" / "target" / "release" / "examples" / "echo"
     if not binary.is_file():
         raise LookupError("Rust: not compiled yet ('make bootstraps' does it where cargo is installed)")
     return Example(

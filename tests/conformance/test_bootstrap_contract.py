@@ -8,7 +8,7 @@ import uvloop
 from engine import Engine
 from engine.sandbox.namespaces import NamespaceSandbox
 from tests.conformance.runtime_contract import CONTRACT, create
-from tests.support.clients import OUR_DOTNET, OUR_GO, OUR_JAVA, OUR_NODE, OUR_PYTHON, OUR_RUBY
+from tests.support.clients import OUR_DOTNET, OUR_GO, OUR_JAVA, OUR_NODE, OUR_PYTHON, OUR_RUBY, OUR_RUST
 from tests.support.preloading import need_sandboxes, never_preloaded, warm_up
 from tests.support.standing_by import until_standing_by
 
@@ -68,7 +68,9 @@ async def test_our_runtime_that_stood_by(sandboxes, client, clause, tmp_path, mo
 
 @pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)
 @pytest.mark.parametrize(
-    "client", [OUR_PYTHON, OUR_NODE, OUR_RUBY, OUR_JAVA, OUR_DOTNET, OUR_GO], ids=lambda client: client.name
+    "client",
+    [OUR_PYTHON, OUR_NODE, OUR_RUBY, OUR_JAVA, OUR_DOTNET, OUR_GO, OUR_RUST],
+    ids=lambda client: client.name,
 )
 async def test_our_runtime(client, clause, tmp_path):
     async with Engine() as engine:

@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from tests.support.clients import OUR_DOTNET, OUR_DOTNET_CORE, OUR_GO, OUR_JAVA, OUR_RUBY
+from tests.support.clients import OUR_DOTNET, OUR_DOTNET_CORE, OUR_GO, OUR_JAVA, OUR_RUBY, OUR_RUST
 from tests.support.families import FAMILIES
 from tests.support.scripted_runtime_api import ScriptedRuntimeApi
 
-CLIENTS = [OUR_RUBY, OUR_JAVA, OUR_DOTNET, OUR_DOTNET_CORE, OUR_GO]
+CLIENTS = [OUR_RUBY, OUR_JAVA, OUR_DOTNET, OUR_DOTNET_CORE, OUR_GO, OUR_RUST]
 
 
 @pytest.fixture(params=CLIENTS, ids=lambda client: client.name)
@@ -57,7 +57,8 @@ def test_the_attempt_id_is_echoed_on_responses_and_errors(start):
         assert "lambda-runtime-invocation-id" not in api.invoke(event("count")).headers
 
 
-def test_the_trace_id_is_in_the_environment_and_goes_with_its_invocation(start):
+def test_the_trace_id_reaches_the_handler_and_goes_with_its_invocation(start):
+    """By the process's environment, in Rust by the context alone."""
     with ScriptedRuntimeApi() as api, start(api):
         assert api.invoke(event("trace"), trace_id="Root=1-a;Sampled=1").json() == "Root=1-a;Sampled=1"
         assert api.invoke(event("trace"), trace_id="Root=1-b;Sampled=0").json() == "Root=1-b;Sampled=0"

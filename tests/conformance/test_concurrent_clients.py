@@ -14,7 +14,7 @@ from engine import Engine
 from engine.function import Function
 from engine.invoke.result import InvocationResult
 from engine.lifecycle.concurrent.environment import ConcurrentEnvironment
-from tests.support.clients import AWS_LAMBDA_RIC_4, AWSLAMBDARIC, OUR_NODE, OUR_PYTHON, Client, rust
+from tests.support.clients import AWS_LAMBDA_RIC_4, AWSLAMBDARIC, OUR_NODE, OUR_PYTHON, OUR_RUST, Client, rust
 
 MANY = 3
 
@@ -180,3 +180,16 @@ async def test_aws_runtime_for_rust_runs_several_invocations_at_the_same_time(tm
         assert {result.environment_id for result in results} == {first.environment_id}
         (bad, good) = await invoke_all(function, [{"fail": "odd"}, {}])
         assert (bad.json()["errorMessage"], good.function_error) == ("odd", None)
+
+
+async def test_our_runtime_for_rust_runs_several_invocations_at_the_same_time(tmp_path):
+    async with Engine() as engine:
+        code = OUR_RUST.folder(tmp_path / "f")
+        function = await engine.create_function("f", code=code, max_concurrency=MANY, timeout_s=20)
+        first = await function.invoke({"do": "echo"})
+        await all_ask(engine, first.environment_id)
+        results = await invoke_all(function, [{"do": "meet", "many": MANY}] * MANY)
+        assert [result.json() for result in results] == [result.request_id for result in results]
+        assert {result.environment_id for result in results} == {first.environment_id}
+        (bad, good) = await invoke_all(function, [{"do": "panic"}, {"do": "echo", "value": 1}])
+        assert (bad.json()["errorType"], good.json()) == ("Panic", 1)

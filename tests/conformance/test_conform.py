@@ -71,7 +71,12 @@ def test_our_tcl_bootstrap_keeps_every_clause_that_applies():
 
 @pytest.mark.timeout(180)
 def test_our_rust_bootstrap_keeps_the_clauses_for_a_function_that_echoes():
-    assert set(outcomes(str(rust("minimal")), "--strict").values()) <= {"pass", "n/a"}
+    assert set(outcomes(str(rust("echo")), "--strict").values()) <= {"pass", "n/a"}
+
+
+@pytest.mark.timeout(180)
+def test_our_rust_library_keeps_every_clause():
+    assert set(outcomes(str(rust("conform")), "--strict").values()) == {"pass"}
 
 
 @pytest.mark.timeout(180)

@@ -159,12 +159,21 @@ def _go(name: str) -> Callable[[Path, str], None]:
 
 
 def rust(name: str) -> Path:
-    """The compiled bootstrap of ``bootstraps/rust/<name>``; skips when it was not built."""
-    built = ROOT / "bootstraps/rust" / name / "target/release/bootstrap"
+    """An example of our Rust crate, or ``official``, the function on AWS's; skips when it was not built."""
+    program = "official/target/release/bootstrap" if name == "official" else f"lambent/target/release/examples/{name}"
+    built = ROOT / "bootstraps/rust" / program
     if not built.exists():
         requires("cargo")
         unavailable(f"{built} is not built (scripts/build-bootstraps.sh)")
     return built
+
+
+def _our_rust(folder: Path, _source: str) -> None:
+    built = ROOT / "tests/conformance/rust/target/release/ours"
+    if not built.exists():
+        requires("cargo")
+        unavailable(f"{built} is not built (scripts/setup-rust-clients.sh)")
+    shutil.copy(built, folder / "bootstrap")
 
 
 OUR_PYTHON = Client(
@@ -189,6 +198,7 @@ AWS_JAVA = Client(
 )
 OUR_GO = Client("go", "go", "provided.al2023", "bootstrap", _go("ours"), "", broken_handler="broken")
 AWS_GO = Client("aws-lambda-go", "aws-go", "provided.al2023", "bootstrap", _go("aws"), "", broken_handler="broken")
+OUR_RUST = Client("rust", "rust", "provided.al2023", "bootstrap", _our_rust, "", broken_handler="broken")
 AWSLAMBDARIC = Client(
     "awslambdaric", "python", "provided.al2023", "app.handler", _awslambdaric, PYTHON, "import nowhere"
 )

@@ -217,6 +217,14 @@ FAMILIES = {
         init=("InvalidOperationException", "it cannot start é"),
         check=_dotnet,
     ),
+    "rust": Family(
+        log_line=rf"{ISO}\t{{id}}\tINFO\ta line of log",
+        error={"errorType": "Failure"},
+        trace=("stackTrace", r"^src/ours\.rs:\d+:\d+$"),
+        logged=rf'^{ISO}\t{{id}}\tERROR\tit failed é errorType="Failure"',
+        unserialisable=("NotANumber", "JSON has no NaN"),
+        init=("Failure", "it cannot start é"),
+    ),
     "go": _GO,
     # AWS's client has nothing to tell of an initialisation that failed: the process ends.
     "aws-go": replace(_GO, init=("Runtime.ExitError", "RequestId: .* Error: Runtime exited with error: exit status 1")),

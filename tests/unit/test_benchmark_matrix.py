@@ -30,8 +30,11 @@ def warm(clients: int, ratio: float | None) -> Cell:
         return Figures(spread, {"p50": 0.1, "p99": 0.2}, {}, None, 0, {}, ratio=of_base)
 
     subjects = {"awslambdaric": figures(100.0, None), "python": figures(200.0, ratio)}
-    subjects["rie classic: python"] = figures(50.0, 0.5)
-    return Cell("closed", "python", clients, 16, None, 3, 0.5, subjects)
+    base = "awslambdaric"
+    if clients == 1:
+        base = "rie classic: awslambdaric"
+        subjects |= {"rie classic: python": figures(50.0, 1.25), base: figures(40.0, None)}
+    return Cell("closed", "python", clients, 16, None, 3, 0.5, subjects, base)
 
 
 def block(ours_ms: float = 3.0, ratio: float = 2.0) -> Block:
@@ -40,8 +43,9 @@ def block(ours_ms: float = 3.0, ratio: float = 2.0) -> Block:
         cold("python", 12.0, "empty"),
         cold("python", 8.0, subject="rie classic"),
         cold("awslambdaric", 24.0),
+        cold("awslambdaric", 20.0, subject="rie classic"),
     ]
-    return Block("Python", 1769, ["python", "awslambdaric"], rows, [warm(1, ratio), warm(4, ratio)])
+    return Block("Python", 1769, ["python", "awslambdaric"], rows, [warm(1, 5.0), warm(4, ratio)])
 
 
 def test_every_runtime_of_the_matrix_is_one_that_can_be_made():
@@ -56,10 +60,12 @@ def test_a_line_has_ours_beside_awss_and_the_emulator():
     assert (ours.full.median, ours.empty.median, ours.emulator, ours.started) == (3.0, 12.0, 8.0, "3 preloaded")
     assert ours.of_aws_cold == pytest.approx(3 / 24)
     assert (ours.of_aws_warm, ours.per_second, ours.clients, ours.warm_p50) == (2.0, 200.0, 4, 0.1)
-    assert theirs.of_aws_cold is theirs.emulator is None
+    assert (ours.one_client, ours.emulator_warm, theirs.emulator_warm) == (200.0, 50.0, 40.0)
+    assert (ours.of_reference_cold, ours.of_reference_warm) == (pytest.approx(3 / 20), 5.0)
+    assert (theirs.of_aws_cold, theirs.of_reference_cold, theirs.emulator) == (None, None, 20.0)
 
 
-@pytest.mark.parametrize(("ours_ms", "ratio", "met"), [(3.0, 1.0, [True] * 3), (25.0, 0.9, [False] * 3)])
+@pytest.mark.parametrize(("ours_ms", "ratio", "met"), [(3.0, 1.0, [True] * 5), (25.0, 0.9, [False] * 4 + [True])])
 def test_losses_are_verdicts_too(ours_ms, ratio, met):
     assert [one.met for one in verdicts(list(lines([block(ours_ms, ratio)])))] == met
 
