@@ -3,7 +3,7 @@
 The pipe carries stdout and stderr together, so lines come in the order in which the program wrote them. A line longer
 than 256 KiB (CloudWatch's limit for one event) is cut there and goes on in the next record. Nothing is dropped here:
 when the engine, or the disk that its logs are on, is slow, the pipe fills and the program waits in `write`, as it
-would on a terminal.
+would on a terminal. The same pipe carries the records of the framed log (`frames`).
 
 And the engine is slow on purpose with a program that prints very many lines: each costs the event loop 0.6 us, so that
 one pipe full of bare newlines (64 KiB) is 40 ms in which no other function is served. Reads are small, and after one
@@ -17,7 +17,11 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-MAX_LINE = 262_144
+from engine.lifecycle.frames import MARK, MAX_RECORD, Frames
+
+MAX_LINE = MAX_RECORD
+#: Where it is not in what was read, there is no frame.
+_FIRST = MARK[:1]
 _CHUNK = 16_384
 #: More lines than this in one read are answered with a rest; text has some hundred.
 _MANY_LINES = 1_024
@@ -34,7 +38,7 @@ _MOST_LINES = 16_384
 class OutputReader:
     """Reads one process tree's output until every writer is gone or `close` is called."""
 
-    __slots__ = ("_congested", "_fd", "_line", "_loop", "_rest", "_timer")
+    __slots__ = ("_congested", "_fd", "_frames", "_line", "_loop", "_rest", "_timer")
 
     def __init__(
         self,
@@ -42,16 +46,19 @@ class OutputReader:
         fd: int,
         line: Callable[[str], None],
         congested: Callable[[], bool] | None = None,
+        record: Callable[[str, int, float | None], None] | None = None,
     ) -> None:
         """Take ownership of `fd` (non-blocking) and call `line` with each line, without its newline.
 
-        While `congested` says so, nothing is read: the program waits.
+        While `congested` says so, nothing is read: the program waits. `record` is called with each framed record, as
+        `Frames` does; None: there are none.
         """
         self._loop = loop
         self._congested = congested
         self._fd = fd
         self._line = line
-        self._rest = b""
+        self._rest: bytes | bytearray = b""
+        self._frames = Frames(self._piece, record) if record is not None else None
         self._timer: asyncio.TimerHandle | None = None
         loop.add_reader(fd, self._readable)
 
@@ -107,8 +114,24 @@ class OutputReader:
         if not data:
             self._end()
             return 0
+        frames = self._frames
+        if frames is not None and (_FIRST in data or frames.busy):
+            return frames.feed(data)
+        return self._lines(data)
+
+    def _piece(self, data: bytes) -> int:
+        """Text between frames, of which there may be many for one line: they are put together in place."""
+        if b"\n" in data or len(self._rest) + len(data) >= MAX_LINE:
+            return self._lines(data)
+        if not isinstance(self._rest, bytearray):
+            self._rest = bytearray(self._rest)
+        self._rest += data
+        return 0
+
+    def _lines(self, data: bytes) -> int:
+        """Pass on the lines in what was printed; how many they were."""
         line = self._line
-        *lines, rest = (self._rest + data).split(b"\n")
+        *lines, rest = (bytes(self._rest) + data if self._rest else data).split(b"\n")
         for one in lines:
             if len(one) > MAX_LINE:
                 for at in range(0, len(one), MAX_LINE):
@@ -131,6 +154,8 @@ class OutputReader:
         self._loop.remove_reader(fd)
         with suppress(OSError):
             os.close(fd)
+        if self._frames is not None:
+            self._frames.end()
         if self._rest:
             self._line(self._rest.decode("utf-8", "replace"))
             self._rest = b""

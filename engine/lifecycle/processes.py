@@ -251,7 +251,7 @@ class EnvironmentProcesses(ExtendedEnvironment):
     def _launched_process(self, process: Process, how: str) -> None:
         self._note(f"process started{', ' if how else ''}{how}: pid {process.pid}")
         self._process = process
-        self._output = OutputReader(self._loop, process.output, self._line, self.log.congested)
+        self._output = OutputReader(self._loop, process.output, self._line, self.log.congested, self._framed)
 
     async def _serve(self, sandbox: Sandbox, failure: Failure | None) -> str | None:
         """Serve the Runtime API, if there is anybody to serve. Returns why not, if not."""

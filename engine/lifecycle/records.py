@@ -69,6 +69,9 @@ class RecordedEnvironment(EnvironmentCore):
     def _line(self, text: str) -> None:
         self.log.line(self._current, text)
 
+    def _framed(self, text: str, level: int, when: float | None) -> None:
+        self.log.framed(self._current, text, level, when)
+
     def _extension_line(self, text: str) -> None:
         self.log.line(self._current, text, "extension")
 

@@ -15,6 +15,7 @@ from engine.model import managed
 from engine.model.function import FunctionVersion
 from engine.model.initialization import InitializationType
 from engine.sandbox.api import SandboxPaths
+from engine.sandbox.spawner.wire import LOG_FD
 from runtime_api import CREDENTIALS_PATH
 
 #: Keys that CreateFunction refuses in Environment.Variables (AWS: "Using Lambda environment variables").
@@ -118,11 +119,13 @@ def variables(
     out.pop("AWS_EXECUTION_ENV", None)
     if runtime and not runtime.startswith("provided"):
         out["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{runtime}"
-    for key in ("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_LAMBDA_MAX_CONCURRENCY"):
+    for key in ("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_LAMBDA_MAX_CONCURRENCY", "_LAMBDA_TELEMETRY_LOG_FD"):
         out.pop(key, None)
     concurrency = managed.concurrency(function)
     if concurrency is not None:
         out["AWS_LAMBDA_MAX_CONCURRENCY"] = str(concurrency)
+    else:  # clients that work in several processes would each close it
+        out["_LAMBDA_TELEMETRY_LOG_FD"] = str(LOG_FD)
     if function.log_format == "JSON":
         out["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
         out["AWS_LAMBDA_LOG_LEVEL"] = function.application_log_level or "INFO"

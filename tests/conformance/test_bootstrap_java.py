@@ -74,6 +74,33 @@ def test_the_telemetry_descriptor_gets_framed_records(api, tmp_path, command):
     assert int.from_bytes(data[4:8], "big") == len(data) - 16
 
 
+MANY_LINES = """
+    import com.amazonaws.services.lambda.runtime.Context;
+    public class Many {
+        public void go(String event, Context context) {
+            System.out.println("before");
+            context.getLogger().log("one\\ntwo\\nthree\\n");
+            System.out.println("after");
+        }
+    }
+"""
+
+
+async def test_a_record_of_many_lines_is_one_event_of_the_engines_log(tmp_path):
+    core = java.jars("aws-lambda-java-core")
+    shutil.copytree(java.compiled(MANY_LINES, "Many", tuple(core)), tmp_path / "code")
+    (tmp_path / "code/lib").mkdir()
+    shutil.copy(core[0], tmp_path / "code/lib")
+    async with Engine() as engine:
+        function = await engine.create_function(
+            "many", code=tmp_path / "code", runtime=RUNTIME, handler="Many::go", timeout_s=60, memory_mb=1769
+        )
+        result = await function.invoke("")
+        assert result.function_error is None, result.payload
+        said = [one.message for one in engine.log("many").records()]
+    assert said[said.index("before") :][:3] == ["before", "one\ntwo\nthree", "after"]
+
+
 RECORDS = """
     import java.time.*;
     import java.util.*;

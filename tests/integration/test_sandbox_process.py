@@ -14,6 +14,7 @@ import pytest
 
 from engine.errors import SandboxError
 from engine.sandbox import Exit, ProcessProvider, ProcessSpec, SandboxLimits, SpawnFailed
+from engine.sandbox.spawner.wire import LOG_FD
 from tests.support.sandboxes import LIMITS, run, shell
 
 pytest_plugins = ("tests.support.sandbox_fixtures",)
@@ -156,7 +157,7 @@ async def test_nothing_of_the_engine_is_open_in_the_process(provider: ProcessPro
     _, output = await (await run(sandbox, "/bin/ls", "-l", "/proc/self/fd")).all()
     links = dict(line.split()[-3::2] for line in output.decode().splitlines() if "->" in line)
     assert links.pop("0") == "/dev/null"
-    assert links.pop("1") == links.pop("2")
+    assert links.pop("1") == links.pop("2") == links.pop(str(LOG_FD))
     assert [what.rpartition("/")[2] for what in links.values()] == ["fd"]  # what ls itself has open
     assert running
 

@@ -115,7 +115,7 @@ async def test_init_ran_once_and_each_environment_is_a_copy_in_a_sandbox_of_its_
     assert one["init_pid"] == two["init_pid"] not in {one["pid"], two["pid"]}
     assert one["tmp"] == two["tmp"] == ["mine"]
     assert one["stream"][0] == one["stream"][1] != two["stream"][0]
-    assert one["descriptors"] == ["0", "1", "2", "3", "4"], "3 is the Runtime API's, 4 is this look"
+    assert one["descriptors"] == ["0", "1", "2", "3", "4", "5"], "3 is the Runtime API's, 4 is this look, 5 is 1"
     lines = [record.message.partition(" ")[0] for record in engine.log("f").records()]
     assert lines.count("INIT_START") == 1, "when it was published"
     assert lines.count("RESTORE_REPORT") == 2

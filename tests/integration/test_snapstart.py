@@ -103,6 +103,14 @@ async def test_python_runs_its_hooks_around_the_place_of_the_snapshot(engine, tm
     assert (await engine.invoke("f")).json() == ["init on-demand"], "the unpublished function has no snapshot"
 
 
+async def test_a_record_of_many_lines_is_one_event_after_a_restore_too(engine, tmp_path):
+    source = "import logging\ndef handler(event, context): logging.getLogger().warning('one\\ntwo')\n"
+    await publish(engine, "f", python_function(tmp_path / "f", source), **PYTHON)
+    await settled(engine, "f")
+    assert (await engine.invoke("f:1")).function_error is None
+    assert [text.endswith("one\ntwo") for text in log_of(engine, "f") if "two" in text] == [True]
+
+
 async def test_aws_own_python_client_runs_its_hooks(engine, tmp_path):
     folder = AWSLAMBDARIC.folder(tmp_path / "f", HOOKS)
     await publish(engine, "f", folder, runtime="provided.al2023", handler="app.handler", memory_mb=256, timeout_s=10)

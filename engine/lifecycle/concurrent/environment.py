@@ -230,13 +230,19 @@ class ConcurrentEnvironment(ConcurrentCore, EnvironmentProcesses):
 
     def _line(self, text: str) -> None:
         """A line belongs to the invocation whose request id it carries, else to the environment."""
-        subject = None
+        self.log.line(self._subject(text), text)
+
+    def _framed(self, text: str, level: int, when: float | None) -> None:
+        """As a line: no client is offered frames, but whoever writes them is heard."""
+        self.log.framed(self._subject(text), text, level, when)
+
+    def _subject(self, text: str) -> Invocation | None:
         seen = text if len(text) <= _LONG else text[: _LONG // 2] + "\n" + text[-_LONG // 2 :]
         for found in _UUID.finditer(seen):
             subject = self.flight.get(found[0]) or self._ended.get(found[0])
             if subject is not None:
-                break
-        self.log.line(subject, text)
+                return subject
+        return None
 
     def note_start(self, invocation: Invocation) -> None:
         """START."""

@@ -55,6 +55,8 @@ int blank(int sock, int spawner)
     umask(022);
     close_range((unsigned)sock + 1, ~0U, 0); /* the locks that the spawner inherited */
     fcntl(sock, F_SETFD, FD_CLOEXEC);
+    if (dup2(1, LOG) < 0)
+        return 1;
     rehearse();
     struct order order;
     int got = receive_order(sock, &order), step = STEP_SETUP;

@@ -6,6 +6,9 @@
 
 #include "wire.h"
 
+/* Standard output once more: wire.LOG_FD. */
+#define LOG 5
+
 struct program {
     char *user;   /* number, or empty: stay who we are */
     char *limits; /* resource=soft:hard,... */

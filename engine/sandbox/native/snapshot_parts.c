@@ -15,6 +15,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "program.h"
+
 #define CHUNK 256u       /* pages at a time */
 #define ZERO_STRETCH 16u /* so many empty pages one after the other are left out */
 
@@ -69,6 +71,14 @@ static int is_connection(int number, int pidfd)
     return !failed && (domain == AF_INET || domain == AF_INET6) && type == SOCK_STREAM && !listens;
 }
 
+/* Whether a descriptor that leads to `link` is standard output once more. */
+static int is_output(int all, const char *link)
+{
+    char output[64];
+    ssize_t length = readlinkat(all, "1", output, sizeof output - 1);
+    return length > 0 && strlen(link) == (size_t)length && !memcmp(link, output, (size_t)length);
+}
+
 void read_descriptors(void)
 {
     char path[64], link[4096];
@@ -98,7 +108,7 @@ void read_descriptors(void)
             head->api_fd = number, head->api_flags = flags, found = 1;
             continue;
         }
-        if (number <= 2)
+        if (number <= 2 || (number == LOG && is_output(dirfd(all), link)))
             continue; /* those that every process of a sandbox is given */
         if (number >= IMAGE_LOWEST_FD || head->files == IMAGE_FILES)
             refuse(ENOTSUP, "it has too many descriptors open");

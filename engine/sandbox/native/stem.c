@@ -144,7 +144,9 @@ _Noreturn void stem(int sock, int output, int gate, const int *tasks, int count,
         failed = errno;
     if (gate < 0 || dup3(gate, GATE, O_CLOEXEC) < 0)
         failed = errno;
-    close_range(GATE + 1, ~0U, 0);
+    if (dup2(1, LOG) < 0)
+        failed = errno;
+    close_range(LOG + 1, ~0U, 0);
     fcntl(SOCKET, F_SETFD, FD_CLOEXEC);
     if (!failed)
         failed = give_up_capabilities();

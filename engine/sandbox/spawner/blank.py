@@ -11,12 +11,12 @@ import resource
 import signal
 import stat
 import sys
+from _socket import socket
 
 from . import remove, system, tree, wire
 
 TYPE_CHECKING = False  # as typing has it, which would double the memory of this program
 if TYPE_CHECKING:
-    from _socket import socket
     from typing import NoReturn
 
 #: How long a tree may take to die before the order fails, seconds. Only a process stuck in the kernel takes long.
@@ -37,6 +37,8 @@ class Refused(Exception):
 def run(sock: socket, output: int, spawner: int) -> NoReturn:
     """The life of a blank, from just after the fork. Never returns."""
     answer = b""
+    if sock.fileno() == wire.LOG_FD:
+        sock = socket(fileno=os.dup(sock.detach()))
     try:
         _prepare(sock, output, spawner)
         _rehearse()
@@ -71,6 +73,7 @@ def _prepare(sock: socket, output: int, spawner: int) -> None:
     keep = sock.fileno()
     os.closerange(3, keep)
     os.closerange(keep + 1, _MAX_DESCRIPTOR)
+    os.dup2(1, wire.LOG_FD)
 
 
 def _rehearse() -> None:

@@ -60,6 +60,9 @@ ORDER = struct.Struct("<IB")  #: bytes of payload (0xFFFFFFFF: in the file passe
 ANSWER = struct.Struct("<ii")  #: errno (0: done), step (below); followed by a text
 EXIT_STATUS = struct.Struct("<iq")  #: exit code (negative: signal), peak resident memory in bytes
 
+#: Standard output once more, in every program that is started: what clients of the framed log are told to write to.
+LOG_FD = 5
+
 IN_FILE = 0xFFFFFFFF
 #: Orders up to this many bytes go through the socket: they fit an empty socket buffer on every system.
 MAX_INLINE = 60_000 if struct.calcsize("P") == 8 else 4_000

@@ -99,6 +99,7 @@ def _settle(sock: int, output: int, filter_program: bytes) -> socket:
             os.dup2(source, target)
         os.dup2(sock, SOCKET, inheritable=False)
         calls.close_from(SOCKET + 1)
+        os.dup2(1, wire.LOG_FD)
         calls.give_up_capabilities()
         if filter_program:
             calls.load_filter(filter_program)

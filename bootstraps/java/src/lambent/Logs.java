@@ -6,6 +6,10 @@ import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import java.nio.file.Paths;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.Arrays;
@@ -19,22 +23,27 @@ public final class Logs {
 
     private final boolean json = "JSON".equalsIgnoreCase(Invocation.variable("AWS_LAMBDA_LOG_FORMAT"));
     private final int least = level(Invocation.variable("AWS_LAMBDA_LOG_LEVEL"));
-    private final OutputStream framed;
+    private final String descriptor = Invocation.variable("_LAMBDA_TELEMETRY_LOG_FD");
+    private OutputStream framed;
+    private boolean opened;
     private volatile Invocation invocation;
-
-    Logs() {
-        framed = descriptor(Invocation.variable("_LAMBDA_TELEMETRY_LOG_FD"));
-    }
 
     private static int level(String name) {
         return name == null ? 0 : Math.max(LEVELS.indexOf(name.toUpperCase()), 0);
     }
 
-    /** A stream to a descriptor that was inherited; null when there is none. */
-    private static OutputStream descriptor(String number) {
+    /**
+     * A stream to a descriptor that was inherited; null when there is none. Java makes streams of the first three only,
+     * and the platform's is standard output once more, whose pipe is not ours to open by name.
+     */
+    private static OutputStream open(String number) {
         try {
-            return number == null ? null : new FileOutputStream("/proc/self/fd/" + Integer.parseInt(number), true);
-        } catch (IOException | NumberFormatException error) {
+            Path all = Paths.get("/proc/self/fd");
+            Path target = Files.readSymbolicLink(all.resolve(number));
+            return target.equals(Files.readSymbolicLink(all.resolve("1")))
+                ? new FileOutputStream(FileDescriptor.out)
+                : new FileOutputStream("/proc/self/fd/" + number, true);
+        } catch (IOException | InvalidPathException error) {
             return null;
         }
     }
@@ -74,6 +83,10 @@ public final class Logs {
             return;
         }
         byte[] data = message == null ? "null".getBytes(StandardCharsets.UTF_8) : message;
+        if (descriptor != null && !opened) {
+            framed = open(descriptor);
+            opened = true;
+        }
         try {
             if (framed != null) {
                 Instant now = Instant.now();
