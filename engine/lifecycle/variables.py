@@ -91,8 +91,8 @@ def variables(
         )
     elif runtime.startswith("ruby"):
         api = f"{runtime[4:]}.0"
-        out["GEM_PATH"] = f"{task}/vendor/bundle/ruby/{api}:/opt/ruby/gems/{api}"
-        out["RUBYLIB"] = f"{task}:{runtime_dir}/lib:/opt/ruby/lib"
+        out["GEM_PATH"] = f"{task}/vendor/bundle/ruby/{api}:{opt}/ruby/gems/{api}"
+        out["RUBYLIB"] = f"{task}:{runtime_dir}/lib:{opt}/ruby/lib"
     out.update(function.environment)
     out.pop("LAMBENT_OPT", None)  # tells our bootstraps where layers are that are not at /opt
     if opt != "/opt":

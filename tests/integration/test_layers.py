@@ -200,6 +200,39 @@ async def test_node_finds_packages_and_programs_of_its_layers(engine, tmp_path):
     assert result.json() == ["plain", "of this version", "tool\n"], result.payload
 
 
+RUBY_USES = """
+require 'of_library'
+require 'of_gem'
+def handler(event:, context:) = [LIBRARY, GEM]
+"""
+GEMSPEC = """
+Gem::Specification.new do |s|
+  s.name = 'of_gem'
+  s.version = '1.0.0'
+  s.summary = 'of a layer'
+  s.authors = ['none']
+  s.files = ['lib/of_gem.rb']
+end
+"""
+
+
+async def test_ruby_finds_files_and_gems_of_its_layers(engine, tmp_path):
+    requires("ruby")
+    layer = files(
+        tmp_path / "layer",
+        {
+            "ruby/lib/of_library.rb": "LIBRARY = 'library'",
+            "ruby/gems/3.3.0/specifications/of_gem-1.0.0.gemspec": GEMSPEC,
+            "ruby/gems/3.3.0/gems/of_gem-1.0.0/lib/of_gem.rb": "GEM = 'gem'",
+        },
+    )
+    code = files(tmp_path / "code", {"app.rb": RUBY_USES})
+    function = await engine.create_function(
+        "f", code=code, runtime="ruby3.3", handler="app.handler", layers=[layer], timeout_s=20
+    )
+    assert (await function.invoke()).json() == ["library", "gem"]
+
+
 async def test_a_provided_runtimes_bootstrap_may_be_in_a_layer(engine, tmp_path):
     runtime = bootstrap(
         tmp_path / "runtime",
