@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from engine.sandbox.cgroups import CgroupLimits, files, v2
-from tests.support.cgroups import MB, PATIENCE, until
+from engine.sandbox.cgroups import CgroupLimits, Cgroups, files, v2
+from engine.sandbox.cgroups.layout import Found
+from engine.sandbox.spawner import groups
+from tests.support.cgroups import MB, NAME, PATIENCE, until
 
 pytest_plugins = ("tests.support.cgroup_fixtures",)
 
@@ -137,12 +140,36 @@ class TestCpu:
     def test_more_than_the_cgroup_above_has_means_all_that_it_has(self, cgroups, group, inside):
         if cgroups.layout.homes["cpu"].version != 1:
             pytest.skip("only v1 refuses a child more than its parent has")
-        above = Path(next(path for path in group.directories if "/cpu" in path)).parent
-        files.put(str(above), "cpu.cfs_quota_us", 50_000)
-        group.set_cpu(2.0)
-        share = float(inside(group, SPIN).go().line())
-        assert share < 0.5 * 1.1, share
-        group.set_cpu(0.25)
+        above = cgroups.layout.homes["cpu"].own + f"/lambent-{NAME}.above"
+        found = Found({"cpu": structs.replace(cgroups.layout.homes["cpu"], own=above)}, None, {})
+        Path(above).mkdir()
+        try:
+            files.put(above, "cpu.cfs_quota_us", 50_000)
+            confined = Cgroups(found)
+            confined.prepare(NAME)
+            group = confined.create("one", CgroupLimits())
+            group.set_cpu(2.0)
+            share = float(inside(group, SPIN).go().line())
+            assert share < 0.5 * 1.1, share
+            group.set_cpu(0.25)
+            confined.remove()
+        finally:
+            groups.end_and_remove([os.fsencode(above)])
+
+    def test_weighs_in_proportion_and_less_than_the_engine(self, cgroups, group):
+        if cgroups.layout.homes["cpu"].version != 1:
+            pytest.skip("on v2 the engine has a group of its own beside that of its functions")
+        shares = Path(next(path for path in group.directories if "/cpu" in path), "cpu.shares")
+        assert shares.read_text() == "256\n"
+        for memory_mb, weight in ((128, 19), (1769, 256), (10_240, 1482), (1, 2)):
+            group.set_cpu(memory_mb / 1769)
+            assert shares.read_text() == f"{weight}\n"
+
+    def test_no_level_of_the_engines_is_above_it_where_the_cpu_has_a_hierarchy_of_its_own(self, cgroups, group):
+        home = cgroups.layout.homes["cpu"]
+        if home.version != 1 or not home.controllers <= {"cpu", "cpuacct"}:
+            pytest.skip("only v1 has hierarchies for one controller")
+        assert f"{home.own}/lambent-{NAME}.one" in group.directories
 
 
 class TestProcesses:

@@ -166,7 +166,12 @@ def host_objects_of(runtime_dir: Path) -> list[str]:
     """Control groups, loop devices and mounts of the engine with this runtime directory."""
     name = f"{PREFIX}{cgroup_name(runtime_dir)}"
     # Not rglob: other engines' groups come and go meanwhile.
-    lines = [f"control group {at}/{name}" for at, folders, _ in os.walk("/sys/fs/cgroup") if name in folders]
+    lines = [
+        f"control group {at}/{folder}"
+        for at, folders, _ in os.walk("/sys/fs/cgroup")
+        for folder in folders
+        if folder == name or folder.startswith(f"{name}.")
+    ]
     for path in Path("/sys/block").glob("loop*/loop/backing_file"):
         with contextlib.suppress(OSError):
             backing = path.read_text().strip()

@@ -21,7 +21,7 @@ out of memory        kernel ends the group (memory.oom.group)    kernel ends one
                                                                  the engine, which ends the rest
 peak                 since 5.19; begun anew since 6.12           always, begun anew
 TCP buffers          within memory.max                           beside it, as much again
-CPU                  cpu.max                                     cfs_quota_us
+CPU                  cpu.max                                     cfs_quota_us, shares; no level of the engine above it
 processes            pids.max                                    pids.max
 freeze               cgroup.freeze, 30 us                        freezer.state, 200 us
 kill                 cgroup.kill (5.14), else as v1              pids.max 0, then one by one

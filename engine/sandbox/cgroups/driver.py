@@ -32,6 +32,10 @@ _CONSEQUENCES = {
 class Cgroups:
     """The hierarchies of this host, and the engine's subtree ``lambent-<name>`` in each that it uses.
 
+    But in a v1 hierarchy for the CPU alone there is no subtree: an environment's cgroup is ``lambent-<name>.<child>``.
+    The scheduler of the kernel does its work once for each level, whenever a process wakes or sleeps: one level less is
+    5 % more invocations per second.
+
     ::
 
         cgroups = Cgroups.detect()          # looks, changes nothing
@@ -47,7 +51,8 @@ class Cgroups:
     Attributes:
         layout: which hierarchy serves what.
         directories: the subtree's directories, once prepared: for the spawner to end and remove, and to be written down
-            so that the next engine can pass them to `prepare` or `sweep`.
+            so that the next engine can pass them to `prepare` or `sweep`. One that ends with a dot stands for all that
+            begin so.
     """
 
     def __init__(self, found: Found) -> None:
@@ -118,6 +123,10 @@ class Cgroups:
         for hierarchy in dict.fromkeys(self.layout.homes.values()):
             directory = f"{self._home(hierarchy)}/{PREFIX}{name}"
             served = [key for key, home in self.layout.homes.items() if home == hierarchy]
+            if hierarchy.version == 1 and served == ["cpu"]:
+                self.directories.append(f"{directory}.")
+                self._groups["cpu"] = f"{directory}."
+                continue
             try:
                 Path(directory).mkdir(mode=0o755)
             except OSError as error:
@@ -169,7 +178,10 @@ class Cgroups:
         """
         if not _NAME.fullmatch(child):
             raise SandboxError(f"{child!r} cannot name a cgroup: letters, digits, '_', '-', at most 64")
-        homes = {key: f"{directory}/{child}" for key, directory in self._groups.items()}
+        homes = {
+            key: directory + child if directory.endswith(".") else f"{directory}/{child}"
+            for key, directory in self._groups.items()
+        }
         return make(child, self.layout, homes, limits)
 
     def sweep(self, name: str, earlier: Sequence[str] = ()) -> list[str]:
@@ -181,7 +193,7 @@ class Cgroups:
                 this host are ignored.
 
         Returns:
-            The directories found.
+            What of these there was, in the form of `directories`.
 
         Raises:
             SandboxError: something would not die or go.
@@ -189,12 +201,13 @@ class Cgroups:
         if not _NAME.fullmatch(name):
             raise SandboxError(f"{name!r} cannot name an engine's cgroups: letters, digits, '_', '-', at most 64")
         hierarchies = {*self._found.v1.values(), *([self._found.v2] if self._found.v2 is not None else [])}
-        wanted = {f"{self._home(hierarchy)}/{PREFIX}{name}" for hierarchy in hierarchies}
+        names = (PREFIX + name, f"{PREFIX}{name}.")
+        wanted = {f"{self._home(hierarchy)}/{name}" for hierarchy in hierarchies for name in names}
         for path in earlier:
             inside = any(path.startswith(f"{hierarchy.mount}/") for hierarchy in hierarchies)
-            if inside and ".." not in path.split("/") and path.rpartition("/")[2] == PREFIX + name:
+            if inside and ".." not in path.split("/") and path.rpartition("/")[2] in names:
                 wanted.add(path)
-        left = sorted(path for path in wanted if Path(path).is_dir())
+        left = sorted(path for path in wanted if groups.below(os.fsencode(path)))
         try:
             groups.end_and_remove([os.fsencode(path) for path in left])
         except OSError as error:

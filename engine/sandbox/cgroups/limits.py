@@ -30,6 +30,11 @@ MIN_QUOTA_US = 1_000
 MAX_PERIOD_US = 1_000_000
 
 
+#: What a core asked for weighs when there are not enough of them; what is in no control group weighs 1024. An eighth
+#: would do for the engine, but the host's other programs would leave a function nothing.
+WEIGHT_OF_A_CORE = 256
+
+
 class CgroupLimits(Struct, frozen=True, kw_only=True):
     """What one cgroup is allowed; None is no limit.
 
@@ -57,3 +62,12 @@ def bandwidth(cores: float) -> tuple[int, int]:
     if cores * period < MIN_QUOTA_US:
         period = min(MAX_PERIOD_US, math.ceil(MIN_QUOTA_US / cores))
     return max(MIN_QUOTA_US, round(cores * period)), period
+
+
+def weight(cores: float) -> int:
+    """How a cgroup with this share weighs against others while there is too little for all: ``cpu.shares`` (v1).
+
+    In proportion to the share, as Lambda gives CPU in proportion to memory, and low, so that the engine, by which all
+    functions are served, comes before them.
+    """
+    return max(2, round(cores * WEIGHT_OF_A_CORE))

@@ -9,7 +9,7 @@ import os
 from engine.errors import SandboxError
 
 from . import files
-from .limits import PERIOD_US, bandwidth
+from .limits import PERIOD_US, WEIGHT_OF_A_CORE, bandwidth, weight
 
 _UNLIMITED = -1
 
@@ -93,17 +93,20 @@ class Memory:
 
 
 class Cpu:
-    """The cpu controller: ``cpu.cfs_quota_us`` in each ``cpu.cfs_period_us``."""
+    """The cpu controller: ``cpu.cfs_quota_us`` in each ``cpu.cfs_period_us``, and ``cpu.shares``."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._period = 0
+        self._weight = 0
+        self._weigh(WEIGHT_OF_A_CORE)
 
     def share(self, cores: float | None) -> None:
         """So many cores from now on; None: no limit of its own."""
         if cores is None:
             files.put(self._directory, "cpu.cfs_quota_us", _UNLIMITED)
             return
+        self._weigh(weight(cores))
         quota, period = bandwidth(cores)
         if period != self._period:
             if self._period or period != PERIOD_US:
@@ -118,6 +121,11 @@ class Cpu:
             if error.errno != errno.EINVAL:
                 raise files.refused(f"set cpu.cfs_quota_us to {quota}", self._directory, error) from error
             files.put(self._directory, "cpu.cfs_quota_us", _UNLIMITED)
+
+    def _weigh(self, value: int) -> None:
+        if value != self._weight:
+            files.put(self._directory, "cpu.shares", value)
+            self._weight = value
 
 
 class Freezer:

@@ -22,7 +22,8 @@ def end_and_remove(directories: list[bytes], seconds: float = 10.0) -> None:
     What is not there is no error.
 
     Args:
-        directories: absolute paths; nothing else in the hierarchies is touched.
+        directories: absolute paths; nothing else in the hierarchies is touched. One that ends with a dot stands for all
+            control groups beside each other whose paths begin so.
         seconds: how long to wait for processes that do not die (uninterruptible sleep).
 
     Raises:
@@ -73,15 +74,26 @@ def members(directories: list[bytes]) -> set[int]:
 
 
 def below(directory: bytes) -> list[bytes]:
-    """The control group and all below it, the deepest first; nothing when it is not there."""
-    try:
-        names = [entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
-    except OSError as error:
-        if error.errno in _GONE:
-            return []
-        raise
+    """The control group and all below it, the deepest first; nothing when it is not there. A final dot: see above."""
+    parent, _, start = directory.rpartition(b"/")
+    if start.endswith(b"."):
+        return [
+            group for name in _children(parent) or () if name.startswith(start) for group in below(parent + b"/" + name)
+        ]
+    names = _children(directory)
+    if names is None:
+        return []
     found = [group for name in names for group in below(directory + b"/" + name)]
     return [*found, directory]
+
+
+def _children(directory: bytes) -> list[bytes] | None:
+    try:
+        return [entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise
 
 
 def _remove(directory: bytes, deadline: float) -> None:
