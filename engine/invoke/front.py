@@ -1,8 +1,9 @@
 """The engine's port: Invoke on a protocol of our own, everything else on aiohttp's (design: one port for both).
 
 A connection begins here. As long as its requests are Invoke, whole or streamed, they are served without a task or a
-future. The first request that is something else hands the connection, transport and bytes, to aiohttp's own protocol
-for good; aiohttp serves both as well, through the same `Frontend`, so a client that mixes (boto3 does) never notices.
+future. A request that is something else hands the connection, transport and bytes, to aiohttp's own protocol, and the
+next Invoke takes it back (`lent`). aiohttp serves both as well, through the same `Frontend`, in case that it is not
+done with what came before.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import re
 from collections.abc import Callable
 from typing import ClassVar, Final
 
+from aiohttp import web
+
 from engine.errors import AwsError, EngineClosedError, RequestEntityTooLargeException, ServiceException
 from engine.invoke.frontend import Frontend, dry_run_bytes, error_bytes, reply_bytes, too_large
+from engine.invoke.lent import LentConnection
 from engine.invoke.streamed import FrontStream
 from engine.model.invocation import Invocation
 from runtime_api import StreamingConnection
@@ -31,18 +35,19 @@ class FrontConnection(StreamingConnection):
         stream: the response that is going out, or is waited for, in pieces.
     """
 
-    __slots__ = ("_frontend", "_other", "_owner", "_passed_on", "stream")
+    __slots__ = ("_frontend", "_other", "_owner", "stream")
 
     MAX_HEAD: ClassVar[int] = 1 << 20
     """AWS allows 1 MB of request line and headers (facts §5.3)."""
 
-    def __init__(self, frontend: Frontend, other: Callable[[], asyncio.Protocol], owner: set[FrontConnection]) -> None:
+    def __init__(
+        self, frontend: Frontend, other: Callable[[], web.RequestHandler], owner: set[FrontConnection]
+    ) -> None:
         """Make a connection; `other` makes aiohttp's protocol; `owner` is the set of open connections."""
         super().__init__()
         self._frontend = frontend
         self._other = other
         self._owner = owner
-        self._passed_on: asyncio.Protocol | None = None
         self.stream: FrontStream | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -155,11 +160,13 @@ class FrontConnection(StreamingConnection):
 
     def _pass_on(self, data: bytes) -> None:
         self._owner.discard(self)
-        protocol = self._other()
         self.detach()
-        self.transport.set_protocol(protocol)
-        protocol.connection_made(self.transport)
-        protocol.data_received(data)
+        lent = LentConnection(self.transport, self._other(), _is_invoke, self._successor)
+        self.transport.set_protocol(lent)
+        lent.data_received(data)
+
+    def _successor(self) -> FrontConnection:
+        return FrontConnection(self._frontend, self._other, self._owner)
 
 
 class _Malformed(AwsError):

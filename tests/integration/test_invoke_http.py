@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import socket
+from contextlib import closing
 
 import anyio.to_thread
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from engine import Engine
 from engine.store.requests import SnapStart, TracingConfig, UpdateFunctionConfigurationRequest
 from tests.support.functions import ECHO, bootstrap
+from tests.support.lending import kept_by_aiohttp
 
 PATH = "/2015-03-31/functions/echo/invocations"
 VARYING = {"x-amzn-requestid", "x-amzn-trace-id", "date", "server", "x-amz-log-result"}
@@ -46,20 +48,18 @@ async def served(anyio_backend, no_leaks, tmp_path):
         yield engine, server.url.removeprefix("http://")
 
 
-def ask(address: str, *requests: tuple[str, str, bytes, dict[str, str]], warm_up: bool) -> list[tuple]:
-    """Send requests on one connection; with `warm_up` a control-plane request goes first, so aiohttp serves them."""
+def ask(address: str, *requests: tuple[str, str, bytes, dict[str, str]], through_aiohttp: bool) -> list[tuple]:
+    """Send requests on one connection; with `through_aiohttp` something else goes first, and aiohttp keeps it."""
     connection = http.client.HTTPConnection(address, timeout=20)
     out = []
-    try:
-        if warm_up:
+    with kept_by_aiohttp(), closing(connection):
+        if through_aiohttp:
             connection.request("GET", "/_lambent/health")
             assert connection.getresponse().read() == b'{"status":"ok"}'
         for method, path, body, headers in requests:
             connection.request(method, path, body, headers)
             reply = connection.getresponse()
             out.append((reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()))
-    finally:
-        connection.close()
     return out
 
 
@@ -88,8 +88,8 @@ CASES = {
 async def test_the_fast_path_and_aiohttp_answer_alike_in_every_case(served):
     _, address = served
     for name, request in CASES.items():
-        fast = (await anyio.to_thread.run_sync(lambda request=request: ask(address, request, warm_up=False)))[0]
-        slow = (await anyio.to_thread.run_sync(lambda request=request: ask(address, request, warm_up=True)))[0]
+        fast = (await anyio.to_thread.run_sync(lambda request=request: ask(address, request, through_aiohttp=False)))[0]
+        slow = (await anyio.to_thread.run_sync(lambda request=request: ask(address, request, through_aiohttp=True)))[0]
         assert fast[0] == slow[0], name
         assert fast[2] == slow[2], name
         keys = (set(fast[1]) | set(slow[1])) - {"date", "server"}
@@ -107,7 +107,7 @@ async def test_statuses_bodies_and_headers_are_awss(served):
     _, address = served
 
     def work() -> dict[str, tuple]:
-        return {name: ask(address, request, warm_up=False)[0] for name, request in CASES.items()}
+        return {name: ask(address, request, through_aiohttp=False)[0] for name, request in CASES.items()}
 
     got = await anyio.to_thread.run_sync(work)
     assert got["plain"][0] == 200
@@ -145,7 +145,9 @@ async def test_context_and_trace_reach_the_runtime(served):
     context = base64.b64encode(b'{"custom":\n{"k":"v"}}').decode()
     headers = {"X-Amz-Client-Context": context, "X-Amzn-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"}
     reply = (
-        await anyio.to_thread.run_sync(lambda: ask(address, ("POST", PATH, b'"headers"', headers), warm_up=False))
+        await anyio.to_thread.run_sync(
+            lambda: ask(address, ("POST", PATH, b'"headers"', headers), through_aiohttp=False)
+        )
     )[0]
     seen = json.loads(reply[2])
     assert json.loads(seen["lambda-runtime-client-context"]) == {"custom": {"k": "v"}}
@@ -163,9 +165,9 @@ async def test_an_active_function_is_a_part_of_the_trace_and_decides_whether_it_
     )
     root = "Root=1-5759e988-bd862e3fe1be46a994272793"
     given = [{}, {"X-Amzn-Trace-Id": root}, {"X-Amzn-Trace-Id": f"{root};Parent=53995c3f42cd8ad8;Sampled=0"}]
-    for warm_up in (False, True):
+    for through_aiohttp in (False, True):
         requests = [("POST", PATH, b'"headers"', headers) for headers in given]
-        replies = await anyio.to_thread.run_sync(lambda: ask(address, *requests, warm_up=warm_up))  # noqa: B023
+        replies = await anyio.to_thread.run_sync(lambda: ask(address, *requests, through_aiohttp=through_aiohttp))  # noqa: B023
         traces = [json.loads(body)["lambda-runtime-trace-id"] for _, _, body in replies]
         assert traces == [headers["x-amzn-trace-id"] for _, headers, _ in replies]
         assert all(re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=[01]", t) for t in traces)
@@ -178,7 +180,9 @@ async def test_a_connection_may_change_from_invoke_to_the_control_plane_and_back
     _, address = served
     invoke = ("POST", PATH, b"1", {})
     get = ("GET", "/2015-03-31/functions/echo", b"", {})
-    replies = await anyio.to_thread.run_sync(lambda: ask(address, invoke, get, invoke, invoke, get, warm_up=False))
+    replies = await anyio.to_thread.run_sync(
+        lambda: ask(address, invoke, get, invoke, invoke, get, through_aiohttp=False)
+    )
     assert [status for status, _, _ in replies] == [200] * 5
     assert replies[0][2] == replies[2][2] == b"1"
     assert json.loads(replies[1][2])["Configuration"]["FunctionName"] == "echo"
@@ -228,7 +232,9 @@ async def test_garbage_is_refused_and_the_server_goes_on(served):
         b"POST /2015-03-31/functions/echo/invocations HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ):
         assert b" 400 " in (await anyio.to_thread.run_sync(garbage, data)).split(b"\r\n")[0], data
-    assert (await anyio.to_thread.run_sync(lambda: ask(address, ("POST", PATH, b"1", {}), warm_up=False)))[0][0] == 200
+    assert (await anyio.to_thread.run_sync(lambda: ask(address, ("POST", PATH, b"1", {}), through_aiohttp=False)))[0][
+        0
+    ] == 200
 
 
 async def test_a_client_that_hangs_up_does_not_stop_the_function(served, tmp_path):
@@ -265,7 +271,7 @@ async def test_a_throttled_invocation_says_why_and_when_to_come_back(served):
     engine, address = served
     await engine.registry.reserve("echo", 0)
     status, headers, body = (
-        await anyio.to_thread.run_sync(lambda: ask(address, ("POST", PATH, b"1", {}), warm_up=False))
+        await anyio.to_thread.run_sync(lambda: ask(address, ("POST", PATH, b"1", {}), through_aiohttp=False))
     )[0]
     assert status == 429
     assert headers["retry-after"] == "1"
@@ -282,19 +288,19 @@ def test_the_echo_of_the_tests_is_what_it_says():
     assert "give(request_id, event)" in ECHO
 
 
-@pytest.mark.parametrize("warm_up", [False, True], ids=["fast", "aiohttp"])
-async def test_a_version_is_invoked_by_its_number_once_it_is_ready(served, warm_up):
+@pytest.mark.parametrize("through_aiohttp", [False, True], ids=["fast", "aiohttp"])
+async def test_a_version_is_invoked_by_its_number_once_it_is_ready(served, through_aiohttp):
     engine, address = served
     engine.registry.prepare_versions_with(lambda _version: None)
     await engine.registry.update_configuration(
         UpdateFunctionConfigurationRequest(
-            function_name="echo", snap_start=SnapStart(apply_on="PublishedVersions"), description=str(warm_up)
+            function_name="echo", snap_start=SnapStart(apply_on="PublishedVersions"), description=str(through_aiohttp)
         )
     )
     version = (await engine.function("echo").publish()).version
 
     def invoke() -> tuple:
-        (reply,) = ask(address, ("POST", f"{PATH}?Qualifier={version}", b"1", {}), warm_up=warm_up)
+        (reply,) = ask(address, ("POST", f"{PATH}?Qualifier={version}", b"1", {}), through_aiohttp=through_aiohttp)
         return reply
 
     status, headers, body = await anyio.to_thread.run_sync(invoke)

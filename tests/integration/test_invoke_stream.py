@@ -16,6 +16,7 @@ import pytest
 from engine import Engine
 from engine.invoke.eventstream import Decoder, Frame
 from runtime_api import MAX_STREAM
+from tests.support.lending import kept_by_aiohttp
 from tests.support.streaming import gate, streamer
 
 PATH = "/2021-11-15/functions/f/response-streaming-invocations"
@@ -41,6 +42,7 @@ async def connect(served, way):
     """Makes callers, and closes them."""
     _, address = served
     async with AsyncExitStack() as stack:
+        stack.enter_context(kept_by_aiohttp())
 
         async def one() -> Caller:
             caller = await Caller.connect(address, way)
